@@ -1,0 +1,86 @@
+# What a developer runs. Every target sets up what it needs in .venv by itself; a second call is quick.
+#   make PYTHON=python3.13 test    takes another interpreter (3.10 to 3.13)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The stamps lie in the environment, so that they go with it. One is touched when its part is whole.
+STAMPS := $(VENV)/.bentobatch
+APT_LINE := apt-get install -y git make python3-venv libgomp1
+# mypy stops at a folder without any Python file, so an integrations/ that is still empty is not named.
+CHECKED := bentobatch $(wildcard integrations/bentobatch_*)
+
+# The first interpreter of these that starts and is new enough; version managers leave commands about that do not start.
+find_python = for name in $(1); do \
+	"$$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 \
+	&& { command -v "$$name"; break; }; done
+ifdef PYTHON
+FOUND := $(shell $(call find_python,$(PYTHON)))
+else
+FOUND := $(shell $(call find_python,python3.11 python3.12 python3.13 python3.10 python3))
+endif
+# uv is used where it is new enough to install dependency groups.
+UV := $(shell uv pip install --help 2>/dev/null | grep -q -e '--group' && command -v uv)
+
+.PHONY: help setup test lint format demo clean check-machine
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+setup: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/demo ## make .venv with everything in it
+
+test: $(STAMPS)/test ## run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(STAMPS)/lint $(STAMPS)/test ## check style, types and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CHECKED)
+	$(BIN)/lint-imports --config setup.cfg --no-logo
+
+format: $(STAMPS)/lint ## rewrite the source in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(STAMPS)/demo ## train, save a bundle, score a million rows, compare (in demo/)
+	@$(BIN)/python tests/demo/demo.py demo
+
+clean: ## remove .venv and all that was built
+	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find bentobatch integrations tests dags -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# -- the environment
+
+# What is missing is told before anything is made. libgomp (OpenMP, for xgboost and lightgbm) is looked for on Linux
+# only, through the loader that will look for it.
+check-machine:
+	@missing() { echo "$$1 is missing; on Debian and Ubuntu: $(APT_LINE)" >&2; exit 1; }; \
+	command -v git >/dev/null || missing git; \
+	[ -n "$(FOUND)" ] || missing "a Python from 3.10 to 3.13"; \
+	[ -n "$(UV)" ] || "$(FOUND)" -c 'import ensurepip, venv' 2>/dev/null || missing python3-venv; \
+	[ "$$(uname -s)" != Linux ] || "$(FOUND)" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || missing libgomp1
+
+# An environment that works is kept, whoever made it.
+$(STAMPS)/venv:
+	@$(MAKE) --no-print-directory check-machine
+ifneq ($(UV),)
+	$(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); "$(UV)" venv --quiet --python "$(FOUND)" $(VENV); }
+else
+	$(BIN)/python -c 'import pip' 2>/dev/null || "$(FOUND)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"  # the first with --group
+endif
+	mkdir -p $(STAMPS) && touch $@
+
+# One rule for the groups of pyproject.toml: the project itself (editable), and the group named like the stamp.
+$(STAMPS)/lint $(STAMPS)/test $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml setup.cfg
+ifneq ($(UV),)
+	"$(UV)" pip install --quiet --python $(BIN)/python --editable . --group $(@F)
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group $(@F)
+endif
+	touch $@

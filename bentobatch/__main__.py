@@ -1,0 +1,9 @@
+"""This module makes ``python -m bentobatch`` the same as ``bentobatch``."""
+
+from __future__ import annotations
+
+import sys
+
+from bentobatch.cli.main import main
+
+sys.exit(main())
