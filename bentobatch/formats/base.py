@@ -1,0 +1,132 @@
+"""This module says what a format is: bytes and files on one side, record batches of a settled schema on the other.
+
+A format is asked twice. ``scan`` looks at one file during planning and tells its rows, its columns and where it may be
+cut; ``read`` yields one range of it as chunks. Both are pure functions of the file: the same range gives the same
+chunks on every machine, since chunk boundaries depend on ``ReadPlan`` and the data alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from bentobatch.rows import BadRow
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One regular file of the input, as ``discover`` found it.
+
+    ``uri`` is an absolute local path or a URL with a scheme. ``stamp`` changes when the content does (mtime in ns, or
+    an ETag). ``compression`` is None, "gzip", "zstd" or "bz2" (text formats only). ``partition`` holds hive values,
+    such as (("day", "2026-01-01"),), which become string columns of every row of the file.
+    """
+
+    uri: str
+    size: int
+    stamp: str
+    format: str
+    compression: str | None = None
+    partition: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Range:
+    """A piece of one file, in the format's own unit: row groups (Parquet), stripes (ORC), batches (IPC), bytes (text).
+
+    ``start`` and ``stop`` are half open. ``skip`` rows at the head of ``start`` belong to the piece before; ``rows`` is
+    the exact number of rows in this piece, ``first_row`` the position of its first row in the file (from 0), and
+    ``first_line`` the physical line of its first row in a text file (from 1; 0 where that means nothing).
+    """
+
+    start: int
+    stop: int
+    rows: int
+    first_row: int
+    skip: int = 0
+    first_line: int = 0
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """What planning wants to know, and how text is spelled.
+
+    ``columns``: the only columns whose types matter, or None for all. ``types``: declared types, which need no
+    inference. ``lines``: rows are wanted as raw lines, so count and cut but do not parse. ``split_rows`` and
+    ``split_bytes`` bound one range, where the file allows a cut there. ``nulls`` are the spellings of null in CSV.
+    """
+
+    columns: tuple[str, ...] | None = None
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    lines: bool = False
+    split_rows: int = 262_144
+    split_bytes: int = 256 << 20
+    delimiter: str = ","
+    nulls: tuple[str, ...] = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A")
+
+
+@dataclass(frozen=True)
+class FileScan:
+    """What ``scan`` learned. ``schema`` has every column of the file in the file's order (partition columns excluded);
+    for text formats a column that was not asked for has type null. ``row_bytes`` estimates the memory of one row of
+    the wanted columns. ``ranges`` cover the file without gaps, in order; a file without rows has no range."""
+
+    rows: int
+    schema: pa.Schema
+    ranges: tuple[Range, ...]
+    row_bytes: float
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """How to read, the same for every split of a job.
+
+    ``schema``: the settled columns, in order; every chunk has exactly these (partition columns included). In ``lines``
+    mode it is one column "line" of type large_binary. A chunk holds at most ``chunk_rows`` rows, and at most
+    ``chunk_bytes`` bytes where it has more than one row.
+    """
+
+    schema: pa.Schema
+    lines: bool = False
+    chunk_rows: int = 65_536
+    chunk_bytes: int = 128 << 20
+    delimiter: str = ","
+    nulls: tuple[str, ...] = ScanOptions.nulls
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of a range. A row in ``bad`` (stage "read") is in ``batch`` too, with null where unreadable;
+    columns of it that can be read are kept. ``first_line`` is the physical line of the first row (0: no lines);
+    ``lines`` gives each row's physical line where rows and lines do not run in step (blank or multi-line records)."""
+
+    batch: pa.RecordBatch
+    bad: Sequence[BadRow] = ()
+    first_line: int = 0
+    lines: Sequence[int] | None = None
+
+
+class Format(ABC):
+    """One file format. Instances hold no state; ``storage_options`` go to fsspec and stay out of every message.
+
+    Both methods raise DataError for a broken, foreign or wrongly encoded file and StorageError where reading itself
+    fails (a truncated compressed stream included); the message names the file in one line and says what to do.
+    """
+
+    name: ClassVar[str]
+    extensions: ClassVar[tuple[str, ...]]
+    text: ClassVar[bool] = False
+
+    @abstractmethod
+    def scan(self, file: InputFile, options: ScanOptions, storage_options: Mapping[str, Any] | None = None) -> FileScan:
+        """Look at one file before anything is scored: its rows, columns and cuts."""
+
+    @abstractmethod
+    def read(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
+    ) -> Iterator[Chunk]:
+        """The rows of one range, as chunks of the plan's schema, ``piece.rows`` rows in all."""
