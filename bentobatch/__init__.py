@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UsageError,
     )
-    from bentobatch.runs import commit, plan, run, run_split
+    from bentobatch.runs import commit, plan, redrive, run, run_split
     from bentobatch.service.declarations import api, artifacts, env, ver, web_static_content
     from bentobatch.tasks import InferenceError, InferenceResult, InferenceTask
 
@@ -64,6 +64,7 @@ __all__ = [
     "errors",
     "load",
     "plan",
+    "redrive",
     "run",
     "run_split",
     "ver",
@@ -75,7 +76,7 @@ _HOMES = {
     "BentoService": "bento_service",
     "RunReport": "engine.report",
     "load": "bundle.load",
-    **dict.fromkeys(("commit", "plan", "run", "run_split"), "runs"),
+    **dict.fromkeys(("commit", "plan", "redrive", "run", "run_split"), "runs"),
     **dict.fromkeys(("api", "artifacts", "env", "ver", "web_static_content"), "service.declarations"),
     **dict.fromkeys(("InferenceError", "InferenceResult", "InferenceTask"), "tasks"),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error") and name != "InferenceError"), "errors"),

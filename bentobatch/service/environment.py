@@ -264,6 +264,8 @@ def _check_word(option: str, value: Any) -> None:
     _check_text(option, value)
     if value is not None and (value.startswith("-") or any(character.isspace() for character in value)):
         raise UsageError(f"@env: {option} {value!r} must be one word that does not begin with '-'")
+    if value is not None:
+        _check_line_end(value)
 
 
 def _checked_requirement(package: str) -> str:
@@ -274,4 +276,11 @@ def _checked_requirement(package: str) -> str:
             f"@env: {package!r} in pip_packages holds pip's option {option!r}: use pip_index_url and its kin, or put "
             "the lines into a file and name it as requirements_txt_file"
         )
+    _check_line_end(package)
     return package
+
+
+def _check_line_end(text: str) -> None:
+    """Refuse what would join the next line of requirements.txt to its own."""
+    if text.endswith("\\"):
+        raise UsageError(f"@env: {text!r} ends with a backslash, which means to pip that the line goes on: remove it")

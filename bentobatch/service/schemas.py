@@ -43,7 +43,10 @@ def schema_from(declared: Any, where: str) -> pa.Schema:
         raise UsageError(
             f"{where}: output_schema must be a pyarrow.Schema or a dict such as {{'score': 'float64'}}, not {declared!r}"
         )
-    return pa.schema([_field(name, spelled, where) for name, spelled in declared.items()])
+    try:
+        return pa.schema([_field(name, spelled, where) for name, spelled in declared.items()])
+    except UnicodeEncodeError as error:  # a lone surrogate
+        raise UsageError(f"{where}: output_schema has a column name that is no valid text: {error.object!r}") from error
 
 
 def schema_as_text(schema: pa.Schema) -> dict[str, str]:

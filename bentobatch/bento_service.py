@@ -1,0 +1,80 @@
+"""This module is BentoService: the class that users derive their services from. It adds saving to ServiceCore."""
+
+from __future__ import annotations
+
+import copyreg
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from bentobatch.bundle.load import forget_origin, load_again, origin_of_service, reduced_class
+from bentobatch.bundle.save import save_bundle
+from bentobatch.repository.local import LocalRepository
+from bentobatch.service.core import ServiceCore
+from bentobatch.tags import Tag
+
+
+class _ServiceClass(type):
+    """The type of service classes. Its only work is to give pickle a type to know them by (see the module's end)."""
+
+
+class BentoService(ServiceCore, metaclass=_ServiceClass):
+    """A prediction service: derive from it, declare apis and artifacts, pack the models, save.
+
+    A service that was loaded from a bundle pickles into other processes as that bundle's path and digest, and is
+    loaded there again.
+    """
+
+    def save(self, version: str | None = None, labels: Mapping[str, str] | None = None) -> str:
+        """Save into the local repository, as NAME/VERSION; returns the folder, which ``bentobatch.load`` takes.
+
+        Without ``version`` the one of ``set_version`` is used, or a new one made for each saving. ``labels`` (text to
+        text) are written into the bundle.
+
+        Raises:
+            UsageError: a model is missing, or the service's class or project cannot be saved; says what to do.
+            OutputError: this version of the name is saved already.
+        """
+        _settle_version(self, version)
+        place = LocalRepository().place(Tag(self.name, str(self.version)))
+        return str(save_bundle(self, place, labels=labels))
+
+    def save_to_dir(self, path: str | os.PathLike[str], version: str | None = None) -> str:
+        """Save as the folder ``path`` itself, which must be absent or empty; returns it as it was given.
+
+        Raises: as ``save``.
+        """
+        _settle_version(self, version)
+        save_bundle(self, path)
+        return os.fspath(path)
+
+    def pack(self, name: str, *args: Any, metadata: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Put a model into the artifact ``name``; further arguments go to the artifact's own ``pack``. Returns self.
+
+        Raises:
+            UsageError: no artifact of that name is declared, or it does not take this model.
+            TypeError: metadata is no dict.
+        """
+        forget_origin(self)
+        return super().pack(name, *args, metadata=metadata, **options)
+
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        origin = origin_of_service(self)
+        if origin is None:
+            return super().__reduce_ex__(protocol)
+        return load_again, (origin.path, origin.digest, origin.allow_pickle)
+
+
+def _settle_version(service: BentoService, version: str | None) -> None:
+    """Each saving without a version makes a new one, unless the user set one or the service was loaded with it."""
+    state = vars(service)
+    if version is not None:
+        service.set_version(version)
+    elif service.version is None or service.version == state.get("_made_version"):
+        service.set_version()
+        state["_made_version"] = service.version
+
+
+# Service classes of a bundle are found by the bundle's path and digest; importing their private modules by name would
+# fail in a process that did not load the bundle. Others are pickled by name, as any class.
+copyreg.pickle(_ServiceClass, reduced_class)

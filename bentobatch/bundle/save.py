@@ -1,0 +1,321 @@
+"""This module saves a packed service as a bundle's folder: whole or not at all.
+
+It is written under another name beside the target, synced to the disk, and renamed into place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bentobatch import __version__
+from bentobatch.bundle import layout
+from bentobatch.bundle.digest import file_entry, verify_file
+from bentobatch.bundle.docs import openapi, readme
+from bentobatch.bundle.imports import PREFIX, BundleCode, bundle_of, plain_name
+from bentobatch.bundle.local_code import LocalCode, check_module, find_local_code
+from bentobatch.bundle.manifest import FORMAT_VERSION, KIND, manifest_text, read_manifest
+from bentobatch.bundle.requirements import inferred_requirements
+from bentobatch.errors import BundleError, OutputError, UsageError
+from bentobatch.frameworks.base import BentoServiceArtifact
+from bentobatch.frameworks.metadata import plain
+from bentobatch.frameworks.pickle_names import references_in
+from bentobatch.service.apis import InferenceAPI
+from bentobatch.service.core import ServiceCore, module_of
+
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+def save_bundle(service: ServiceCore, path: str | os.PathLike[str], *, labels: Mapping[str, str] | None = None) -> Path:
+    """Save ``service``, which is packed and has a version, as the folder ``path``; returns the folder.
+
+    Missing parents are made; an empty folder may stand there already.
+
+    Raises:
+        UsageError: the service cannot be saved as it is (a model is missing, its class is in __main__, a local package
+            holds a link to elsewhere…); nothing was left behind.
+        OutputError: the folder exists and is not empty, or cannot be written.
+    """
+    target = local_path(path)
+    _check_service(service)
+    _check_labels(labels or {})
+    refuse_existing(target)
+    with _staged(target) as folder:
+        _write(service, folder, dict(labels or {}))
+    return target
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """``path`` as an absolute local path.
+
+    Raises:
+        UsageError: it is a URL.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        raise UsageError(f"{text!r} is a URL, and bundles at URLs come with a later release: give a local folder")
+    if not text or "\0" in text:
+        raise UsageError(f"{text!r} is no path: give the folder that the bundle is to be")
+    return Path(os.path.abspath(text))
+
+
+def refuse_existing(target: Path) -> None:
+    """Raise OutputError where something other than an empty folder stands at ``target``."""
+    if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
+        return
+    if os.path.lexists(target):
+        raise OutputError(f"{str(target)!r} exists already: save to another folder, or remove that one first")
+
+
+def _check_service(service: ServiceCore) -> None:
+    missing = service.not_packed()
+    if missing:
+        calls = ", ".join(f"pack({name!r}, model)" for name in missing)
+        raise UsageError(
+            f"{service.name} cannot be saved yet: no model is packed in {', '.join(missing)}; call {calls}"
+        )
+    cls = type(service)
+    if bundle_of(cls.__module__) is None:
+        check_module(cls.__module__)
+        module_of(cls)
+    if service.env.zipimport_archives:
+        raise UsageError("zipimport_archives are not supported yet: unpack the archives into packages of the project")
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    for key, value in labels.items():
+        if not all(isinstance(text, str) and _LABEL.fullmatch(text) for text in (key, value)):
+            raise UsageError(
+                f"label {key!r}: {value!r} is malformed: use 1 to 63 letters, digits, '-', '_' or '.' for the key and "
+                "the value, beginning and ending with a letter or a digit"
+            )
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A new folder that becomes ``target`` when the block is left without an error, and is removed otherwise."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(
+            tempfile.mkdtemp(prefix=".bentobatch-", dir=target.parent)
+        )  # 0700: nobody looks at half a bundle
+    except OSError as error:
+        raise OutputError(f"cannot create {str(target)!r}: {error.strerror}; choose another place") from error
+    try:
+        folder = staging / "bundle"
+        folder.mkdir()
+        yield folder
+        _sync(folder)
+        _publish(folder, target)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(target)!r}: {error}; check the place, and save again") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _publish(folder: Path, target: Path) -> None:
+    try:
+        os.rename(folder, target)  # takes the place of an empty folder, and of nothing else
+    except OSError as error:
+        refuse_existing(target)
+        raise OutputError(f"cannot create {str(target)!r}: {error.strerror}; choose another place") from error
+    _sync_path(target.parent)
+
+
+def _write(service: ServiceCore, folder: Path, labels: dict[str, str]) -> None:
+    code_folder = folder / service.name
+    artifacts_folder = code_folder / layout.ARTIFACTS
+    artifacts_folder.mkdir(parents=True)
+    named = _write_artifacts(service, artifacts_folder)
+    code = find_local_code(type(service).__module__, named_by_models=named)
+    for path, source in code.files.items():
+        _copy(source, code_folder / path)
+    _write_web_content(service, code_folder / layout.WEB_STATIC_CONTENT)
+    env = _write_environment(service, folder, code, named)
+    (folder / layout.API_DOCS).write_text(
+        json.dumps(openapi(service.name, str(service.version), service.inference_apis), indent=2) + "\n", "utf-8"
+    )
+    manifest = _describe(service, env) | ({"labels": labels} if labels else {})
+    (folder / layout.README).write_text(readme(manifest), "utf-8", errors="replace")
+    manifest["files"] = {path: file_entry(folder / path) for path in _written(folder)}
+    (folder / layout.MANIFEST).write_text(manifest_text(manifest), "utf-8")
+
+
+def _write_artifacts(service: ServiceCore, folder: Path) -> set[str]:
+    """Write every model; returns the dotted names of the modules that their pickles refer to."""
+    named: set[str] = set()
+    home = bundle_of(type(service).__module__)
+    for artifact in service.artifacts.values():
+        before = set(layout.files_below(folder))
+        artifact.save_model(folder)
+        written = sorted(set(layout.files_below(folder)) - before)
+        if artifact.uses_pickle:
+            named |= _modules_in_pickles([folder / path for path in written], artifact, home)
+    return named
+
+
+def _modules_in_pickles(files: list[Path], artifact: BentoServiceArtifact, home: BundleCode | None) -> set[str]:
+    named: set[str] = set()
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                named |= {module for module, _ in references_in(stream, str(file))}
+        except BundleError:  # an artifact may write other files beside its pickle
+            continue
+    for module in sorted(named):
+        owner = f"the model of {artifact.owner} refers to the module {plain_name(module)!r}"
+        if module == "__main__":
+            raise UsageError(f"{owner}, which another process cannot import: put what it defines into a module")
+        if module.startswith(PREFIX) and (home is None or not module.startswith(f"{home.package}.")):
+            raise UsageError(
+                f"{owner} of another bundle, whose code this service does not have: make the model again with this "
+                "service's own code, or save the service that it was loaded with"
+            )
+    return named
+
+
+def _write_web_content(service: ServiceCore, target: Path) -> None:
+    if service._web_static_content is None:
+        return
+    source = Path(service._web_static_content).expanduser()
+    if not source.is_dir():
+        raise UsageError(f"@web_static_content names {str(source)!r}, which is no folder here: correct the path")
+    for path in layout.files_to_copy(source, "the folder of @web_static_content"):
+        _copy(source / path, target / layout.checked_new_path(path, source=source / path))
+
+
+def _write_environment(service: ServiceCore, folder: Path, code: LocalCode, named: set[str]) -> dict[str, Any]:
+    """Write requirements.txt, environment.yml, python_version and setup.sh; returns the manifest's ``env``."""
+    home = bundle_of(type(service).__module__)
+    if home is not None:  # the files that @env names are not here; what they made is in the bundle
+        return _copy_environment(home.root.parent, folder)
+    env = service.env
+    module_file = Path(str(module_of(type(service)).__file__))
+    folders = [Path.cwd(), module_file.resolve().parent]
+    needed = [package for artifact in service.artifacts.values() for package in artifact.pip_packages]
+    needed += [package for api in service.inference_apis for package in api.input.pip_packages]
+    inferred = inferred_requirements(
+        needed=needed, imported={*code.foreign, *named} if env.infer_pip_packages else (), version=__version__
+    )
+    lines = env.requirements_lines(inferred, folders=folders)
+    python = platform.python_version()
+    conda = env.conda_environment(f"bentobatch-{service.name}", python, folders=folders)
+    script = env.setup_script(folders=folders)
+    text = "".join(f"{line}\n" for line in lines)
+    (folder / layout.REQUIREMENTS).write_text(text, "utf-8")
+    (folder / layout.CONDA_ENVIRONMENT).write_text(yaml.safe_dump(conda, sort_keys=False), "utf-8")
+    (folder / layout.PYTHON_VERSION).write_text(python, "utf-8")
+    described: dict[str, Any] = (
+        {"pip_packages": [line for line in lines if not line.startswith("-")]}
+        if env.requirements_txt_file is None
+        else {"requirements_txt": text}
+    )
+    described |= {"conda_env": conda, "python_version": python}
+    if env.docker_base_image is not None:
+        described["docker_base_image"] = env.docker_base_image
+    if script is not None:
+        (folder / layout.SETUP_SCRIPT).write_text(script, "utf-8")
+        described["setup_sh"] = script
+    return described
+
+
+def _copy_environment(origin: Path, folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(origin)
+    for name in (layout.REQUIREMENTS, layout.CONDA_ENVIRONMENT, layout.PYTHON_VERSION, layout.SETUP_SCRIPT):
+        if name in manifest.files:
+            (folder / name).write_bytes(verify_file(origin, name, manifest.files[name], keep=True) or b"")
+    return dict(manifest.content["env"])
+
+
+def _describe(service: ServiceCore, env: dict[str, Any]) -> dict[str, Any]:
+    """The manifest without its files and digest."""
+    cls = type(service)
+    module = plain_name(cls.__module__)
+    package = getattr(module_of(cls), "__path__", None) is not None
+    return {
+        "version": __version__,
+        "kind": KIND,
+        "format_version": FORMAT_VERSION,
+        "bentobatch_version": __version__,
+        "metadata": {
+            "created_at": datetime.now(timezone.utc).replace(tzinfo=None),
+            "service_name": service.name,
+            "service_version": service.version,
+            "module_name": module,
+            "module_file": module.replace(".", "/") + ("/__init__.py" if package else ".py"),
+            "class_name": cls.__qualname__,
+        },
+        "env": env,
+        "apis": [_describe_api(api) for api in service.inference_apis],
+        "artifacts": [_describe_artifact(artifact) for artifact in service.artifacts.values()],
+    }
+
+
+def _describe_api(api: InferenceAPI) -> dict[str, Any]:
+    """The api's own description, and the columns and types that its input adapter declares, as ``input_schema``."""
+    types = api.input.types
+    columns = api.input.columns if api.input.columns is not None else tuple(types)
+    schema = {column: str(types[column]) if column in types else None for column in columns}
+    return {**api.describe(), "input_schema": schema or None}
+
+
+def _describe_artifact(artifact: BentoServiceArtifact) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": artifact.name,
+        "artifact_type": type(artifact).__name__,
+        "config": artifact.config(),
+        "metadata": plain(artifact.metadata),
+    }
+    names, classes = artifact.feature_names(), artifact.classes()
+    if names is not None:
+        described["feature_names"] = [str(name) for name in names]
+    if artifact.feature_count() is not None:
+        described["feature_count"] = artifact.feature_count()
+    if classes is not None and all(isinstance(label, (str, bool, int, float)) for label in classes):
+        described["classes"] = list(classes)
+    return described
+
+
+def _written(folder: Path) -> Iterator[str]:
+    """Every file of the new bundle; the manifest is not written yet.
+
+    Raises:
+        UsageError: a custom artifact wrote a link or something else that is no regular file.
+    """
+    for path in layout.files_below(folder):
+        file = folder / path
+        if file.is_symlink() or not file.is_file():
+            raise UsageError(f"an artifact wrote {path!r}, which is no regular file: a bundle holds files only")
+        yield layout.checked_new_path(path, source=path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _sync(folder: Path) -> None:
+    """Bring every file and folder to the disk, so that a crash after the rename finds them whole."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _sync_path(Path(parent, name))
+        _sync_path(Path(parent))
+
+
+def _sync_path(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
