@@ -241,13 +241,18 @@ def _settle(name: str, schemas: Sequence[tuple[str, Any]], declared: Any, option
 def _hint(name: str, names: Sequence[str]) -> str:
     near = next((other for other in names if other.strip().casefold() == name.strip().casefold()), None)
     if near is not None:
-        return f"; it has {near!r}, which is spelled differently"
+        return f"; it has {near[:_SHOWN]!r}, which is spelled differently"
     if len(names) == 1 and any(mark in names[0] for mark in _DELIMITERS):
         return f"; its only column is {names[0][:_SHOWN]!r}: give the right --delimiter"
     if not names:
         return "; it has no columns"
-    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-    return f"; it has {shown}"
+    return f"; it has {shown_names(names, most=8)}"
+
+
+def shown_names(names: Sequence[str], *, most: int = 12) -> str:
+    """Column names for a message: the first ``most``, long ones cut, since a header may be anything."""
+    cut = [name if len(name) <= _SHOWN else name[:_SHOWN] + "…" for name in names[:most]]
+    return ", ".join(cut) + (", …" if len(names) > most else "")
 
 
 def cast_batch(batch: Any, schema: Any) -> tuple[Any, list[BadRow]]:

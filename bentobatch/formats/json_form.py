@@ -1,8 +1,9 @@
 """This module gives the values of Arrow arrays the form that JSON has for them.
 
 NaN and infinities become null; decimals are strings (a JSON number would lose digits); timestamps, dates and times are
-ISO 8601, with the zone's offset where they have one; durations are counts of their unit; binary is base64; maps with
-text keys are objects, others lists of [key, value]. Integers are exact, and so are floats.
+ISO 8601, with the zone's offset where they have one, and null beyond the years that it can tell; durations are counts
+of their unit; binary is base64; maps with text keys are objects, others lists of [key, value]. Integers are exact, and
+so are floats.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from bentobatch.formats.convert import cast_values
 
 
 def is_bytes(type: Any) -> bool:
@@ -26,13 +29,15 @@ def json_values(column: Any) -> list[Any]:
     if isinstance(type, pa.BaseExtensionType):
         return json_values(column.storage)
     if types.is_dictionary(type) or types.is_run_end_encoded(type):
-        return json_values(pc.cast(column, type.value_type))
+        return json_values(cast_values(column, type.value_type))
     if types.is_nested(type):
         return list(_nested_values(column))
     if types.is_timestamp(type):
-        text = pc.replace_substring(pc.cast(column, pa.string()), " ", "T", max_replacements=1)
+        text = pc.replace_substring(_in_range(column), " ", "T", max_replacements=1)
         column = pc.replace_substring_regex(text, r"([+-]\d\d)(\d\d)$", r"\1:\2") if type.tz else text
-    elif types.is_date(type) or types.is_time(type) or types.is_decimal(type):
+    elif types.is_date(type):
+        column = _in_range(column)
+    elif types.is_time(type) or types.is_decimal(type):
         column = pc.cast(column, pa.string())
     elif types.is_duration(type):
         column = pc.cast(column, pa.int64())
@@ -40,6 +45,12 @@ def json_values(column: Any) -> list[Any]:
         return [None if value is None else base64.b64encode(value).decode() for value in column.to_pylist()]
     values: list[Any] = column.to_pylist()
     return values
+
+
+def _in_range(column: Any) -> Any:
+    """Dates or timestamps as text; those beyond the years that text can tell are null, as NaN is."""
+    text = pc.cast(column, pa.string())
+    return pc.if_else(pc.fill_null(pc.starts_with(text, "<"), False), pa.scalar(None, pa.string()), text)
 
 
 def _nested_values(column: Any) -> Iterator[Any]:

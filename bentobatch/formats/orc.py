@@ -39,7 +39,7 @@ class OrcFormat(Format):
             schema = source.schema
             rows = [_stripe(source, index, schema, []).num_rows for index in range(source.nstripes)]
             content = source.content_length
-        names = set(wanted_names(schema.names, file, options.columns))
+            names = set(wanted_names(schema.names, file, options.columns))  # which may be no UTF-8
         total = sum(rows)
         widths = [fixed_width(field.type) for field in schema if field.name in names]
         row_bytes = sum(width or 0.0 for width in widths)

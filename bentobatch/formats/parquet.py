@@ -6,11 +6,12 @@ Types are those of the file's Arrow schema; extension types that would run code 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bentobatch.errors import DataError
@@ -19,10 +20,11 @@ from bentobatch.formats.chunks import cut_ranges, fixed_width, pour, refuse_line
 from bentobatch.formats.source import arrow_errors, is_url, open_arrow, printable
 
 _MAGIC = (b"PAR1", b"PARE")
+_MAX_FOOTER = 256 << 20
+"""Bytes of a footer; it is read into memory as a whole, and 50,000 row groups of 100 columns have some 200 MiB."""
 _LOCAL_BUFFER = 1 << 20
 _LARGE_GROUP = 128 << 20
-_FEW_BYTES = 8
-"""Bytes of a text column on the disk, for each row, below which most of its texts stand in a dictionary."""
+_RUN_ROWS, _RUN_GROUPS = 4096, 256
 _DICTIONARY_FACTOR = 3
 """How much larger strings are in memory than in a file whose pages may hold each distinct one once: a middle guess."""
 
@@ -35,7 +37,7 @@ class ParquetFormat(Format):
 
     def scan(self, file: InputFile, options: ScanOptions, storage_options: Mapping[str, Any] | None = None) -> FileScan:
         refuse_lines(file, options.lines)
-        with _opened(file, storage_options) as source, arrow_errors(file, "Parquet", storage_options):
+        with _opened(file, storage_options) as (source, _), arrow_errors(file, "Parquet", storage_options):
             schema, metadata = source.schema_arrow, source.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
             names = set(wanted_names(schema.names, file, options.columns))
@@ -43,7 +45,7 @@ class ParquetFormat(Format):
             rows = [group.num_rows for group in groups]
             sizes = [_group_bytes(group, leaves) for group in groups]
         total = sum(rows)
-        if total != metadata.num_rows:
+        if total != metadata.num_rows or min(rows, default=0) < 0:
             raise DataError(f"{printable(file.uri)}: broken Parquet file: its row groups do not add up to its rows")
         ranges = cut_ranges(rows, sizes, options)
         return FileScan(total, without_partitions(schema, file), ranges, sum(sizes) / total if total else 0.0)
@@ -52,17 +54,13 @@ class ParquetFormat(Format):
         self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
     ) -> Iterator[Chunk]:
         refuse_lines(file, plan.lines)
-        with _opened(file, storage_options, lambda metadata: _folded(metadata, piece, plan)) as source:
-            yield from pour(_batches(source, file, piece, plan, storage_options), file, piece, plan)
+        with _opened(file, storage_options) as (source, stream):
+            yield from pour(_batches(source, stream, file, piece, plan, storage_options), file, piece, plan)
 
 
 @contextmanager
-def _opened(
-    file: InputFile,
-    storage_options: Mapping[str, Any] | None,
-    folded: Callable[[Any], list[str] | None] = lambda metadata: None,
-) -> Iterator[Any]:
-    """The open file; ``folded`` chooses, from its metadata, the columns that are to come as dictionaries."""
+def _opened(file: InputFile, storage_options: Mapping[str, Any] | None) -> Iterator[tuple[Any, Any]]:
+    """The open file, and the stream that it is read from."""
     with open_arrow(file, storage_options, cache="none") as stream:
         with arrow_errors(file, "Parquet", storage_options):
             _check_magic(stream, file)
@@ -72,51 +70,24 @@ def _opened(
                 metadata=metadata,
                 pre_buffer=False,
                 buffer_size=_buffer_size(file, metadata),
-                read_dictionary=folded(metadata),
                 page_checksum_verification=True,
             )
         with source:
-            yield source
-
-
-def _folded(metadata: Any, piece: Range, plan: ReadPlan) -> list[str]:
-    """The text columns to read as dictionaries, which ``pour`` unfolds a bounded piece at a time.
-
-    A page of a few bytes can hold one text of a megabyte a thousand times over, and nothing in the footer tells how
-    long the texts are. Only columns of few bytes a row are read so: for others pyarrow is ten times slower that way.
-    """
-    found = []
-    groups = [metadata.row_group(index) for index in range(piece.start, min(piece.stop, metadata.num_row_groups))]
-    for name, index, type in _leaves(metadata.schema.to_arrow_schema()):
-        if name not in plan.schema.names or "." in name or not _is_plain_text(type):
-            continue
-        columns = [group.column(index) for group in groups]
-        if any(
-            column.has_dictionary_page
-            and column.path_in_schema == name
-            and column.total_uncompressed_size < _FEW_BYTES * column.num_values
-            for column in columns
-        ):
-            found.append(name)
-    return found
-
-
-def _is_plain_text(type: Any) -> bool:
-    types = pa.types
-    return bool(
-        types.is_string(type) or types.is_large_string(type) or types.is_binary(type) or types.is_large_binary(type)
-    )
+            yield source, stream
 
 
 def _check_magic(stream: Any, file: InputFile) -> None:
     head = stream.read(4)
-    stream.seek(max(0, file.size - 4))
-    tail = stream.read(4)
+    stream.seek(max(0, file.size - 8))
+    end = stream.read(8)
+    length, tail = int.from_bytes(end[:4], "little"), end[-4:]
     stream.seek(0)
     if head not in _MAGIC and tail not in _MAGIC:
         raise DataError(f"{printable(file.uri)}: not a parquet file: give the right --format")
     if tail not in _MAGIC or file.size < 12:
         raise DataError(f"{printable(file.uri)}: truncated Parquet file: it has no footer; write it again")
+    if length > _MAX_FOOTER:
+        raise DataError(f"{printable(file.uri)}: broken Parquet file: its footer claims to have {length:,} bytes")
 
 
 def _buffer_size(file: InputFile, metadata: Any) -> int:
@@ -128,25 +99,76 @@ def _buffer_size(file: InputFile, metadata: Any) -> int:
 
 
 def _batches(
-    source: Any, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    source: Any, stream: Any, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
 ) -> Iterator[Any]:
     schema = source.schema_arrow
     names = wanted_names(schema.names, file, plan.schema.names)
     leaves = [leaf for leaf in _leaves(schema) if leaf[0] in set(names)]
-    for index in range(piece.start, min(piece.stop, source.num_row_groups)):
-        group = source.metadata.row_group(index)
-        if not group.num_rows:
-            continue
-        row_bytes = max(1.0, _group_bytes(group, leaves) / group.num_rows)
-        height = max(1, min(plan.chunk_rows, int(plan.chunk_bytes / row_bytes)))
+    for run in _runs(source.metadata, piece):
+        groups = [source.metadata.row_group(index) for index in run]
+        rows = sum(group.num_rows for group in groups)
+        row_bytes = max(1.0, sum(_group_bytes(group, leaves) for group in groups) / rows)
+        height = max(1, min(plan.chunk_rows, int(plan.chunk_bytes / row_bytes), rows))
         with arrow_errors(file, "Parquet", storage_options):
-            batches = source.iter_batches(height, row_groups=[index], columns=names, use_threads=False)
+            height = min(_safe_height(source, stream, index, leaves, height, plan) for index in run)
+            batches = source.iter_batches(height, row_groups=run, columns=names, use_threads=False)
         while True:
             with arrow_errors(file, "Parquet", storage_options):
                 batch = next(batches, None)
             if batch is None:
                 break
             yield batch
+
+
+def _runs(metadata: Any, piece: Range) -> Iterator[list[int]]:
+    """The row groups of ``piece`` that have rows, tiny ones together: what a group costs by itself adds up over
+    thousands of them."""
+    run: list[int] = []
+    held = 0
+    for index in range(piece.start, min(piece.stop, metadata.num_row_groups)):
+        rows = metadata.row_group(index).num_rows
+        if run and (held + rows > _RUN_ROWS or len(run) == _RUN_GROUPS):
+            yield run
+            run, held = [], 0
+        if rows:
+            run.append(index)
+            held += rows
+    if run:
+        yield run
+
+
+def _safe_height(
+    source: Any, stream: Any, index: int, leaves: Sequence[tuple[str, int, Any]], height: int, plan: ReadPlan
+) -> int:
+    """``height``, or fewer rows where so many of the longest texts of a row group could pass ``chunk_bytes``.
+
+    A page of a few bytes can hold one text of a megabyte a thousand times over, and no footer tells how long texts are.
+    So the dictionaries of those columns are looked at, where the footer leaves room for such.
+    """
+    group = source.metadata.row_group(index)
+    columns = [
+        name
+        for name, leaf, type in leaves
+        if _is_plain_text(type)
+        and group.column(leaf).path_in_schema == name
+        and group.column(leaf).has_dictionary_page
+        and height * group.column(leaf).total_uncompressed_size > plan.chunk_bytes
+    ]
+    if not columns:
+        return height
+    folded = pq.ParquetFile(
+        stream, metadata=source.metadata, pre_buffer=False, buffer_size=_LOCAL_BUFFER, read_dictionary=columns
+    )
+    first = next(folded.iter_batches(1, row_groups=[index], columns=columns, use_threads=False))
+    longest = [pc.max(pc.binary_length(column.dictionary)).as_py() or 0 for column in first.columns]
+    return max(1, min(height, plan.chunk_bytes // max(1, sum(longest))))
+
+
+def _is_plain_text(type: Any) -> bool:
+    types = pa.types
+    return bool(
+        types.is_string(type) or types.is_large_string(type) or types.is_binary(type) or types.is_large_binary(type)
+    )
 
 
 def _leaves(schema: Any) -> Iterator[tuple[str, int, Any]]:

@@ -21,8 +21,9 @@ from bentobatch.formats.source import open_binary, printable
 
 BLOCK_BYTES = 8 << 20
 """Bytes that are read at a time. pyarrow parses blocks of this size at full speed; a larger record widens its block."""
-MAX_RECORD_BYTES = 256 << 20
-"""A record beyond this is taken for a lost quote or no text at all: what a planning pass holds must have a bound."""
+MAX_RECORD_BYTES = 64 << 20
+"""A record beyond this is taken for a lost quote or no text at all: what a planning pass holds must have a bound, some
+seven times two of these; a compressed file of 300 kB can hold a line of 300 MB."""
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (
@@ -132,7 +133,7 @@ def record_blocks(
     block_bytes = block_bytes or BLOCK_BYTES
     tail = b""
     while True:
-        size = max(block_bytes, len(tail))  # doubling keeps the work on one long record linear
+        size = max(block_bytes, min(len(tail), MAX_RECORD_BYTES))  # doubling keeps one long record's work linear
         offset = source.offset - len(tail)
         fresh = source.read(size)
         at_end = len(fresh) < size
@@ -146,15 +147,22 @@ def record_blocks(
         except UnclosedQuoteError as error:
             raise _unclosed(source, data, error.position, line) from error
         if len(data) - used > MAX_RECORD_BYTES:
-            raise DataError(
-                f"{source.name}: line {line + lines}: a record of more than {MAX_RECORD_BYTES >> 20} MiB begins here: "
-                "is a quote left open, or is this no text file?"
-            )
+            raise _too_long(source, line + lines)
+        longest = int((records.stops - records.starts).argmax()) if len(records) else 0
+        if len(records) and records.stops[longest] - records.starts[longest] > MAX_RECORD_BYTES:
+            raise _too_long(source, line + int(records.lines[longest]))
         if len(records):
             yield replace(records, offset=offset, lines=records.lines + line)
         if at_end:
             return
         tail, line = data[used:], line + lines
+
+
+def _too_long(source: TextSource, line: int) -> DataError:
+    return DataError(
+        f"{source.name}: line {line}: a record of more than {MAX_RECORD_BYTES >> 20} MiB begins here: is a quote left "
+        "open, or is this no text file?"
+    )
 
 
 def _unclosed(source: TextSource, data: bytes, position: int, line: int) -> DataError:

@@ -260,3 +260,16 @@ def test_a_url_is_read_like_a_file(tmp_path, stream):
     assert read_all(file)[0].equals(features(100))
     fs.store.clear()
     fs.pseudo_dirs[:] = [""]
+
+
+def test_a_name_that_stands_twice_is_no_crash(tmp_path):
+    """It is refused where it is wanted, by planning, which sees it in the schema; else it is passed over."""
+    twice = pa.record_batch([pa.array([1.0]), pa.array([2.0]), pa.array([3.0])], names=["x0", "x0", "id"])
+    for make in (pa.ipc.new_file, pa.ipc.new_stream):
+        with make(str(tmp_path / "x.arrow"), twice.schema) as writer:
+            writer.write_batch(twice)
+        file = described(tmp_path / "x.arrow")
+        scan = FORMAT.scan(file, ScanOptions(columns=("x0",)))
+        assert scan.schema.names == ["x0", "x0", "id"]
+        (chunk,) = FORMAT.read(file, scan.ranges[0], ReadPlan(pa.schema([("id", pa.float64())])))
+        assert chunk.batch.to_pydict() == {"id": [3.0]}

@@ -324,3 +324,20 @@ def test_a_declared_type_holds_and_is_checked():
     assert not accepts(pa.string(), pa.bool_())
     assert not accepts(pa.bool_(), pa.int64())
     assert not accepts(pa.float64(), pa.timestamp("s"))
+
+
+def test_what_all_files_agree_on_is_kept_as_it_is():
+    """A dictionary stays one (a frame's category) and an extension too (a kept UUID); runs, which have no casts, do not."""
+    runs = pa.run_end_encoded(pa.int32(), pa.float64())
+    for type, settled in ((WORDS, WORDS), (pa.uuid(), pa.uuid()), (runs, pa.float64())):
+        assert conform_files([("a", one(x=type)), ("b", one(x=type))], ["x"], {}) == one(x=settled)
+    assert conform_files([("a", one(x=WORDS)), ("b", one(x=pa.string()))], ["x"], {}) == one(x=pa.string())
+    assert conform_files([("a", one(x=WORDS)), ("b", one(x=pa.null()))], ["x"], {}) == one(x=pa.string())
+
+
+def test_runs_are_unfolded():
+    """pyarrow has no cast from them."""
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 5]), pa.array([1, 2]))
+    found, bad = cast_batch(pa.record_batch([runs.slice(1, 3)], names=["x"]), one(x=pa.float64()))
+    assert found["x"].to_pylist() == [1.0, 2.0, 2.0]
+    assert not bad

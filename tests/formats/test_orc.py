@@ -112,6 +112,7 @@ def test_a_broken_container_is_one_line_that_names_the_file(tmp_path):
         ("truncated", good[: len(good) // 2], "broken ORC file"),
         ("cut_tail", good[:-5], "broken ORC file"),
         ("magic_only", b"ORC", "broken ORC file"),
+        ("name_no_utf8", good.replace(b"x.y", b"x\xffy"), "broken ORC file"),
     ]:
         (tmp_path / f"{name}.orc").write_bytes(content)
         with pytest.raises(DataError, match=rf"{name}\.orc: .*{message}") as caught:

@@ -371,3 +371,54 @@ def test_reading_holds_a_few_chunks_and_not_the_row_group(tmp_path):
     for _ in FORMAT.read(file, Range(0, 1, 8_000_000, 0), plan):
         highest = max(highest, pa.total_allocated_bytes() - before)
     assert highest < 16 << 20
+
+
+def test_long_texts_in_a_dictionary_do_not_pass_the_bound_of_a_chunk(tmp_path):
+    """A file of a few kB may hold one text of a megabyte for each of its rows: it is read a few rows at a time."""
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array(["a" * 1_000_000]))
+    path = tmp_path / "words.parquet"
+    pq.write_table(pa.table({"s": words}), path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 20_000
+    file = described(path)
+    scan = FORMAT.scan(file, ScanOptions())
+    rows, before = 0, pa.total_allocated_bytes()
+    for chunk in FORMAT.read(file, scan.ranges[0], ReadPlan(scan.schema, chunk_bytes=8 << 20)):
+        assert pa.total_allocated_bytes() - before < 64 << 20
+        assert chunk.batch.nbytes < 9 << 20
+        rows += chunk.batch.num_rows
+    assert rows == 300
+
+
+def test_tiny_row_groups_are_read_in_runs(tmp_path):
+    """A row group has a price of its own; the rows and their order are those of the file, across ranges too."""
+    table = pa.table({"x": pa.array(range(1000), pa.int64()), "s": pa.array([f"w{row % 3}" for row in range(1000)])})
+    path = tmp_path / "tiny.parquet"
+    pq.write_table(table, path, row_group_size=1)
+    file = described(path)
+    scan = FORMAT.scan(file, ScanOptions(split_rows=300))
+    assert [piece.rows for piece in scan.ranges] == [300, 300, 300, 100]
+    chunks = [
+        chunk for piece in scan.ranges for chunk in FORMAT.read(file, piece, ReadPlan(scan.schema, chunk_rows=128))
+    ]
+    assert [chunk.batch.num_rows for chunk in chunks] == [128, 128, 44] * 3 + [100]
+    assert pa.Table.from_batches([chunk.batch for chunk in chunks]).equals(table)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (pa.array([0, 10**15, 1], pa.int64()).view(pa.time64("us")), "not within the acceptable range"),
+        (pa.ListArray.from_arrays([0, 1, 2, 3], pa.array([b"a", b"\xff", b"c"]).view(pa.string())), "UTF8"),
+    ],
+)
+def test_a_value_that_its_type_does_not_allow_costs_its_row(tmp_path, values, reason):
+    """The reader lets it through, and whoever used it would raise or write it on."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"x": values}), path)
+    file = described(path)
+    scan = FORMAT.scan(file, ScanOptions())
+    (chunk,) = FORMAT.read(file, scan.ranges[0], ReadPlan(scan.schema))
+    assert [(row.index, row.stage) for row in chunk.bad] == [(1, "read")]
+    assert "column x" in chunk.bad[0].error
+    assert reason in chunk.bad[0].error
+    assert chunk.batch["x"].is_valid().to_pylist() == [True, False, True]

@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import fsspec
+import pyarrow as pa
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
@@ -246,3 +247,10 @@ def test_the_base_name_of_a_url_is_that_of_the_file_inside():
     assert base_name("https://h/d/x.csv?sig=a/b#c") == "x.csv"
     assert base_name("zip://d/a.csv::/tmp/z.zip") == "a.csv"
     assert base_name("simplecache::s3://b/a.csv") == "a.csv"
+
+
+@pytest.mark.parametrize(("asked", "raised"), [(1 << 60, DataError), (1000, MemoryError)])
+def test_a_file_that_asks_for_more_than_all_memory_is_broken(asked, raised):
+    """Whatever else runs on the machine; what might fit at another time is a shortage, not the file's fault."""
+    with pytest.raises(raised), arrow_errors(InputFile("/data/x.arrow", 10, "", "arrow"), "Arrow"):
+        raise pa.ArrowMemoryError(f"malloc of size {asked} failed")
