@@ -1,0 +1,461 @@
+"""This module makes finished parts the output: counted, assembled, and visible all at once or not at all.
+
+Order: count the rows, check the limits, stage the output, note what is about to appear, publish the rejects, publish the
+output, note that it is done, drop the parts. A crash between any two leaves the old output or the new one, and the same
+command ends the work.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute
+
+from bentobatch.engine import parts
+from bentobatch.engine.bucket_output import BucketOutput, directory_identity, mark_identity
+from bentobatch.engine.lease import Fence
+from bentobatch.engine.limits import over_limits
+from bentobatch.engine.objects import Found
+from bentobatch.engine.parts import Receipt
+from bentobatch.engine.place import EXTENSIONS, SUFFIX, Place, place_of
+from bentobatch.engine.plan import Plan, schema_to_text
+from bentobatch.engine.publish import SUCCESS, check_place, identity, publish
+from bentobatch.engine.rejects import SCHEMA as REJECTS_SCHEMA
+from bentobatch.engine.split_run import part_metadata
+from bentobatch.engine.store import (
+    LocalStore,
+    Store,
+    bring,
+    bucket,
+    bucket_errors,
+    end_uploads,
+    is_url,
+    link_or_copy,
+    remove,
+    store_at,
+    sync_folder,
+    whole_file,
+)
+from bentobatch.errors import ExpectationError, LockedError, StorageError, TooManyRejectsError
+from bentobatch.expectations import ColumnCounts, counts_from_json, parse, unmet
+from bentobatch.formats.write import PartWriter, part_writer
+
+_LOG = logging.getLogger("bentobatch")
+_COPY = 1 << 20
+
+
+class Commit:
+    """The commit of one plan whose splits are all finished."""
+
+    def __init__(
+        self, plan: Plan, *, storage_options: Mapping[str, Any] | None = None, lease: Fence | None = None
+    ) -> None:
+        self.plan = plan
+        self.job = plan.job
+        self.place: Place = place_of(plan.job)
+        self.store: Store = store_at(self.place.state, storage_options)
+        self.storage_options = storage_options
+        self.lease = lease
+        self.offsets: list[list[int]] = []
+        self.bucket = BucketOutput(self.place, storage_options) if self.place.remote else None
+        self.mark = secrets.token_hex(16)
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Publish the output; the record of the commit. A plan that is committed already is left as it is.
+
+        Raises:
+            TooManyRejectsError: more rows were lost than the limits allow; the parts are kept, the rejects are written.
+        ExpectationError: the output is not as expected; the parts are kept.
+            StorageError: a split is not finished, or a part is not what its receipt says.
+            OutputError: something else stands in the output's place.
+        """
+        record = committed(self.plan, self.place, self.store, self.storage_options)
+        if record is not None:
+            self._finish(record, siblings=False)
+            return record
+        try:
+            return self._commit()
+        finally:
+            self._end_scratch()
+
+    def _commit(self) -> dict[str, Any]:
+        receipts = self._receipts()
+        rejected = sum(receipt.rejected for receipt in receipts)
+        discarded = sum(receipt.discarded for receipt in receipts)
+        over = self._over_limits(rejected, discarded)
+        rejects = self._stage_rejects(dict(enumerate(receipts)))
+        if over:
+            self._fence()
+            self._publish_rejects(rejects)
+            raise TooManyRejectsError(over)
+        self._check_expectations(receipts, rejected, discarded)
+        seen = self.bucket.seen() if self.bucket else None
+        self._check_place()
+        staged = self._stage()
+        record = {
+            "plan_id": self.plan.plan_id,
+            "rows": self.rows,
+            "rejected": rejected,
+            "discarded": discarded,
+            "rejects_file": self.place.rejects if rejects else None,
+            "identity": self._identity(staged),
+            "stale": self.bucket.stale(self._part_names()) if self.bucket and not self.place.single else [],
+            "parts": [
+                [split.key, receipt.rows, receipt.rejected, receipt.discarded, receipt.has_rejects, *offset]
+                for split, receipt, offset in zip(self.plan.splits, receipts, self.offsets, strict=True)
+            ],
+            "columns": [receipt.columns for receipt in receipts],
+            **self._lineage(),
+            "seconds": _summed(receipts),
+            "time": time.time(),
+        }
+        record = self._with_earlier(record)
+        # the intent: if the process dies right after the output appeared, the next run knows it by its identity
+        self._write_record(record)
+        self._fence()
+        self._publish_rejects(rejects)
+        self._publish(staged, seen)
+        if record["identity"] is None:
+            record["identity"] = identity(self.place, self.storage_options)
+            self._write_record(record)
+        self._finish(record, siblings=True)
+        return record
+
+    def _fence(self) -> None:
+        """Raise LockedError if another run has taken over."""
+        if self.lease is not None:
+            self.lease.check()
+
+    def _finish(self, record: Mapping[str, Any], *, siblings: bool) -> None:
+        """What is left to do once the output is there: it is whole, so nothing of this can fail the run in a bucket."""
+        if self.bucket is None:
+            self._drop_parts(siblings=siblings)
+            return
+        try:
+            self._fence()
+            if not self.place.single:
+                self.bucket.remove_parts([name for name in record.get("stale", []) if name not in record["names"]])
+            self._drop_parts(siblings=siblings)
+            if ended := self.bucket.end_uploads() + end_uploads(self.store):
+                _LOG.warning("%d uploads that were left unfinished into %s were ended", ended, self.place.output)
+        except (StorageError, LockedError) as error:
+            _LOG.warning(
+                "the output is whole, but what only its making needed was not all removed: %s; the same command or"
+                " bentobatch clean does it",
+                error,
+            )
+
+    def write_rejects(self) -> None:
+        """Publish the rejects of the splits that are finished, for a run that stops early because of them."""
+        receipts = {
+            split.index: receipt
+            for split in self.plan.splits
+            if (receipt := parts.read_receipt(self.store, self.plan.plan_id, split.key)) is not None
+        }
+        try:
+            staged = self._stage_rejects(receipts)
+            self._fence()
+            self._publish_rejects(staged)
+        finally:
+            self._end_scratch()
+
+    def _receipts(self) -> list[Receipt]:
+        receipts: list[Receipt] = []
+        for split in self.plan.splits:
+            receipt = parts.read_receipt(self.store, self.plan.plan_id, split.key)
+            if receipt is None:
+                raise StorageError(f"split {split.index} of plan {self.plan.plan_id} is not finished; run it first")
+            size = self.store.size(parts.part_name(self.plan.plan_id, split.key))
+            if receipt.rows != split.take or size != receipt.part_bytes:
+                raise StorageError(
+                    f"the part of split {split.index} is not what its receipt says ({size} bytes for"
+                    f" {receipt.part_bytes}); run again with --restart"
+                )
+            receipts.append(receipt)
+        return receipts
+
+    @property
+    def rows(self) -> int:
+        """The rows of the whole output."""
+        return self.plan.rows
+
+    def _check_place(self) -> None:
+        check_place(self.place, overwrite=self.job.overwrite, storage_options=self.storage_options)
+
+    def _lineage(self) -> dict[str, Any]:
+        """Which parts came from which file, for whoever builds on this commit (see ``earlier``): the parts of the first
+        file come first, and so on. ``names`` are the files of a directory output."""
+        files: list[dict[str, Any]] = []
+        count = Counter(split.file for split in self.plan.splits)
+        for number, file in enumerate(self.plan.files):
+            source = self.plan.sources[number] if self.plan.sources else (file.uri, file.size, file.stamp)
+            label = self.plan.labels.get(file.uri)
+            files.append({"file": asdict(file), "source": list(source), "label": label, "parts": count[number]})
+        return {
+            "bundle": self.job.bundle_tag,
+            "bundle_digest": self.job.bundle_digest,
+            "parent": None if self.plan.parent is None else dict(self.plan.parent),
+            "format": self.place.format,
+            "schema": schema_to_text(self.plan.output_schema),
+            "names": [] if self.place.single else self._part_names(),
+            "files": files,
+        }
+
+    def _with_earlier(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record with what was committed before and stays."""
+        return record
+
+    def _over_limits(self, rejected: int, discarded: int) -> str | None:
+        job = self.job
+        return over_limits(job.max_rejects, job.max_discards, self.plan.rows, rejected, discarded, self.place.rejects)
+
+    def _check_expectations(self, receipts: list[Receipt], rejected: int, discarded: int) -> None:
+        expectations = [parse(line) for line in (*self.plan.expect, *self.job.expect)]
+        if not expectations:
+            return
+        counts = {name: ColumnCounts() for name in self.plan.output_schema.names}
+        for columns in self._counted(receipts):
+            for name, item in counts_from_json(columns).items():
+                counts[name].add(item)
+        problems = unmet(expectations, counts, rows=self.rows, rejects=rejected, discards=discarded)
+        if problems:
+            raise ExpectationError(
+                f"{self.place.output} was not written: not as expected: {'; '.join(problems)}; the parts are kept, so the"
+                " same command without the expectation, or with another one, scores nothing again"
+            )
+
+    def _counted(self, receipts: list[Receipt]) -> list[dict[str, Any]]:
+        """The counts of the columns of every part of the output."""
+        return [receipt.columns for receipt in receipts]
+
+    # -- the rejects file
+
+    def _stage_rejects(self, receipts: Mapping[int, Receipt]) -> Path | None:
+        """The rejects of these splits (by index) as one local file, or None if there are none."""
+        pieces = self._rejects(receipts)
+        if not pieces:
+            return None
+        folder = self._staging()
+        path = folder / f"{self.plan.plan_id}.rejects"
+        format = EXTENSIONS.get(os.path.splitext(self.place.rejects)[1].lower(), "parquet")
+        metadata = part_metadata(self.plan)
+        with whole_file(path) as sink, part_writer(format, REJECTS_SCHEMA, sink, metadata=metadata) as writer:
+            for name, first_row in pieces:
+                self._copy_rejects(writer, name, first_row)
+        return path
+
+    def _rejects(self, receipts: Mapping[int, Receipt]) -> list[tuple[str, int]]:
+        """The kept rejects, and what is to be added to their rows, in the order of the output."""
+        return [
+            (parts.rejects_name(self.plan.plan_id, split.key), split.first_row)
+            for split in self.plan.splits
+            if split.index in receipts and receipts[split.index].has_rejects
+        ]
+
+    def _copy_rejects(self, writer: PartWriter, name: str, first_row: int) -> None:
+        for batch in self._batches(name):
+            rows = pa.compute.add(batch.column("row"), first_row)
+            writer.write(pa.RecordBatch.from_arrays([rows, *batch.columns[1:]], schema=REJECTS_SCHEMA))
+
+    def _publish_rejects(self, staged: Path | None) -> None:
+        target = self.place.rejects
+        if is_url(target):
+            fs, path = bucket(target, self.storage_options)
+            with bucket_errors("write", target, self.storage_options):
+                if staged is not None:
+                    fs.put_file(str(staged), path)
+                elif fs.exists(path):
+                    fs.rm_file(path)
+            return
+        if staged is None:
+            remove(Path(target))
+            return
+        with whole_file(Path(target)) as sink, staged.open("rb") as source:
+            shutil.copyfileobj(source, sink, _COPY)
+        remove(staged)
+
+    # -- the output
+
+    def _staging(self) -> Path:
+        """A local folder for what is being staged, on the output's own disk."""
+        if self.place.remote:
+            if self._scratch is None:
+                self._scratch = tempfile.TemporaryDirectory(prefix="bentobatch-")
+            return Path(self._scratch.name)
+        if self.job.state_dir is not None:
+            return Path(self.place.output).parent / f".{self.place.name}.{self.plan.plan_id}.staging"
+        return Path(self.place.state) / self.plan.plan_id / "staging"
+
+    def _end_scratch(self) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+    def _stage(self) -> Path:
+        """The whole output under another name."""
+        folder = self._staging()
+        if self.place.single:
+            path = folder / f"output{SUFFIX[self.place.format]}"
+            with whole_file(path) as sink:
+                self._assemble(sink)
+            return path
+        path = folder / "output"
+        if not self.place.remote:
+            remove(path)
+            self._stage_folder(path)
+        elif not self.plan.splits and not self._staying():
+            with self.store.create(f"{self.plan.plan_id}/empty") as sink:
+                self._write_empty(sink)
+        self.offsets = [[] for _ in self.plan.splits]
+        return path
+
+    def _assemble(self, sink: BinaryIO) -> None:
+        """All parts, in order, as one file."""
+        format = self.place.format
+        rows = 0
+        with part_writer(format, self.plan.output_schema, sink, metadata=part_metadata(self.plan)) as writer:
+            if format in ("csv", "jsonl"):
+                self._append_texts(sink)
+                return
+            for split in self.plan.splits:
+                for batch in self._batches(parts.part_name(self.plan.plan_id, split.key)):
+                    writer.write(batch)
+                    rows += batch.num_rows
+        self.offsets = [[] for _ in self.plan.splits]
+        if rows != self.plan.rows:
+            raise StorageError(
+                f"the parts hold {rows} rows for {self.plan.rows} rows of input; run again with --restart"
+            )
+
+    def _append_texts(self, sink: BinaryIO) -> None:
+        """Parts of text behind each other, after the header; where each begins is noted for later runs."""
+        for split in self.plan.splits:
+            start = sink.tell()
+            with self.store.open(parts.part_name(self.plan.plan_id, split.key)) as source:
+                shutil.copyfileobj(source, sink, _COPY)
+            self.offsets.append([start, sink.tell() - start])
+
+    def _batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        if isinstance(self.store, LocalStore):
+            with pa.memory_map(str(self.store.path(name))) as source:
+                yield from _record_batches(source)
+            return
+        with self.store.open(name) as file:
+            yield from _record_batches(pa.PythonFile(file, mode="r"))
+
+    def _part_names(self) -> list[str]:
+        """The names of a directory output's files; an output without rows has one, for its schema.
+
+        They carry the plan's id, so that a reader who listed the old output before it was exchanged finds a file gone
+        instead of one of the new output.
+        """
+        return self._own_names(max(1, len(self.plan.splits)))
+
+    def _own_names(self, count: int, first: int = 0) -> list[str]:
+        digits = max(5, len(str(len(self.plan.splits))))
+        ending = f"-{self.plan.plan_id}{SUFFIX[self.place.format]}"
+        return [f"part-{number:0{digits}d}{ending}" for number in range(first, first + count)]
+
+    def _staying(self) -> list[str]:
+        """The files of the directory that stands that belong to the new one too; they come first in ``_part_names``."""
+        return []
+
+    def _success(self, names: list[str]) -> bytes:
+        return json.dumps({"plan": self.plan.plan_id, "rows": self.rows, "parts": names}).encode()
+
+    def _stage_folder(self, path: Path) -> None:
+        names = self._part_names()
+        path.mkdir(parents=True)
+        staying = self._staying()
+        for name in staying:
+            link_or_copy(Path(self.place.output) / name, path / name)
+        for name, split in zip(names[len(staying) :], self.plan.splits, strict=False):
+            bring(self.store, parts.part_name(self.plan.plan_id, split.key), path / name)
+        if not self.plan.splits and not staying:
+            with whole_file(path / names[0]) as sink:
+                self._write_empty(sink)
+        with whole_file(path / SUCCESS) as sink:
+            sink.write(self._success(names))
+        sync_folder(path)
+
+    def _write_empty(self, sink: BinaryIO) -> None:
+        part_writer(self.place.format, self.plan.output_schema, sink, metadata=part_metadata(self.plan)).close()
+
+    def _identity(self, staged: Path) -> Any:
+        """What will tell the output from any other once it is there; None where only the store can say."""
+        if self.bucket is None:
+            return identity(self.place, at=staged)
+        if self.place.single:
+            return mark_identity(self.mark) if self.bucket.objects.keeps_marks else None
+        standing = self.bucket.names() if self._staying() else {}
+        sizes = [standing[name] for name in self._staying()]
+        sizes += [self.store.size(name) for name in self._sources().values()]
+        return directory_identity(self._success(self._part_names()), sizes)
+
+    def _sources(self) -> dict[str, str]:
+        """Where in the state each new file of a directory output lies, by its name there."""
+        names = self._part_names()[len(self._staying()) :]
+        sources = [parts.part_name(self.plan.plan_id, split.key) for split in self.plan.splits]
+        if names and not sources:
+            sources = [f"{self.plan.plan_id}/empty"]
+        return dict(zip(names, sources, strict=True))
+
+    def _publish(self, staged: Path, seen: Found | None) -> None:
+        if self.bucket is None:
+            publish(staged, self.place)
+        elif self.place.single:
+            self.bucket.publish_file(staged, seen=seen, mark=self.mark, fence=self._fence)
+        else:
+            success = self._success(self._part_names())
+            self.bucket.publish_parts(self.store, self._sources(), success, seen=seen, fence=self._fence)
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        self.store.write(parts.commit_name(self.plan.plan_id), json.dumps(record).encode())
+
+    def _drop_parts(self, *, siblings: bool) -> None:
+        """Remove what only an unfinished run needs; the plan, the record and the rejects stay. ``siblings``: other plans
+        into this output go as well, since what they had in common with this one was taken over."""
+        for name in ("parts", "receipts", "attempts", "staging", "empty"):
+            self.store.delete(f"{self.plan.plan_id}/{name}")
+        if not self.place.remote:
+            remove(self._staging())
+        for name in self.store.names("") if siblings else ():
+            if len(name) == len(self.plan.plan_id) and name != self.plan.plan_id:
+                self.store.delete(name)
+
+
+def committed(
+    plan: Plan, place: Place, store: Store, storage_options: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """The record of this very plan's commit, if what it published still stands."""
+    data = store.read(parts.commit_name(plan.plan_id))
+    if data is None:
+        return None
+    record: dict[str, Any] = json.loads(data)
+    return record if record["identity"] is not None and record["identity"] == identity(place, storage_options) else None
+
+
+def _record_batches(source: Any) -> Iterator[pa.RecordBatch]:
+    reader = pa.ipc.open_file(source)
+    for number in range(reader.num_record_batches):
+        yield reader.get_batch(number)
+
+
+def _summed(receipts: list[Receipt]) -> dict[str, float]:
+    return {
+        stage: round(sum(receipt.seconds.get(stage, 0.0) for receipt in receipts), 6)
+        for stage in ("read", "model", "write")
+    }

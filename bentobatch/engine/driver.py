@@ -1,0 +1,276 @@
+"""This module drives a run from its plan to its commit: it hands out splits, retries, watches limits and reports."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import bentobatch
+from bentobatch.engine import parts
+from bentobatch.engine.crew import Crew, Outcome, PlanSummary
+from bentobatch.engine.job import BatchJob, allowed_rows
+from bentobatch.engine.lease import Lease, take_lease
+from bentobatch.engine.limits import over_limits
+from bentobatch.engine.place import Place, place_of
+from bentobatch.engine.publish import check_place
+from bentobatch.engine.report import Progress, RunReport
+from bentobatch.engine.store import Store, store_at
+from bentobatch.errors import DataError, ModelError, TooManyRejectsError, UnavailableError
+
+_LOG = logging.getLogger("bentobatch")
+MOST_RETRIES = 3
+BACKOFF_SECONDS = 1.0
+MOST_FATAL_ROWS = 200
+"""A split that ended more workers than this has no bad rows; its model or its file ends every worker."""
+EARLY_REJECTS = 1_000
+"""A run is stopped before its end only past so many rejects, so that a small limit still shows all of them."""
+_POLL_SECONDS = 0.5
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The executor of a run, its workers, and why."""
+
+    executor: str
+    workers: int
+    reason: str
+
+
+def choose(executor: str, workers: int | None, summary: PlanSummary) -> Choice:
+    """What "auto" means for this plan; an executor that was asked for is kept."""
+    pending = len(summary.takes) - len(summary.done)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = max(1, min(workers or cores, max(pending, 1)))
+    if executor != "auto":
+        return Choice(executor, 1 if executor == "inline" else count, "as asked")
+    if count == 1:
+        return Choice("inline", 1, "auto: nothing to share out")
+    if summary.table:
+        return Choice(
+            "threads", count, "auto: the api takes whole tables, which libraries score outside the interpreter"
+        )
+    return Choice("processes", count, "auto: the api takes Python values, which keep the interpreter busy")
+
+
+class Run:
+    """One run of a job by a crew."""
+
+    def __init__(
+        self,
+        job: BatchJob,
+        crew: Crew,
+        *,
+        executor: str = "auto",
+        workers: int | None = None,
+        restart: bool = False,
+        on_progress: OnProgress | None = None,
+        store: Store | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        break_lock: bool = False,
+    ) -> None:
+        self.job = job
+        self.crew = crew
+        self.executor = executor
+        self.workers = workers
+        self.restart = restart
+        self.on_progress = on_progress
+        self.storage_options = storage_options
+        self.break_lock = break_lock
+        self.place: Place = place_of(job)
+        self.store = store or store_at(self.place.state, storage_options)
+        self.started = time.monotonic()
+        self.seconds: dict[str, float] = {}
+        self.rows_done = 0
+        self.lost = [0, 0]
+        self.splits_done = 0
+        self.partial = 0
+        self.solo: deque[int] = deque()
+        self.retries: dict[int, int] = {}
+        self.later: list[tuple[float, int]] = []
+
+    def run(self) -> RunReport:
+        """Plan, score, commit."""
+        self._tell("plan", None)
+        self._check_parent()
+        with take_lease(self.place, self.storage_options, break_lock=self.break_lock) as lease:
+            summary = self.crew.plan(self.job, restart=self.restart)
+            self._lap("plan")
+            if summary.record is not None:
+                self.crew.commit(lease.owner)  # removes what a run that was killed after its commit has left
+                return self._report(summary, Choice("none", 0, "already done"), summary.record, already_done=True)
+            overwrite = self.job.overwrite or self.job.builds_on_output
+            check_place(self.place, overwrite=overwrite, storage_options=self.storage_options)
+            choice = choose(self.executor, self.workers, summary)
+            try:
+                self._score(summary, choice, lease)
+                self._lap("score")
+                self._tell("commit", summary)
+                lease.check()
+                record = self.crew.commit(lease.owner)
+            except BaseException:
+                self.crew.cancel()
+                raise
+            self._lap("commit")
+            return self._report(summary, choice, record, already_done=False)
+
+    def _check_parent(self) -> None:
+        """The output's folder must be there before a state folder is put into it."""
+        if not self.place.remote:
+            check_place(self.place, overwrite=True)
+
+    # -- scoring
+
+    def _score(self, summary: PlanSummary, choice: Choice, lease: Lease) -> None:
+        pending = deque(index for index in range(len(summary.takes)) if index not in summary.done)
+        for index, lost in summary.done.items():
+            self._count(summary, index, lost)
+        self._tell("score", summary)
+        if not pending:
+            return
+        self.crew.start(choice.executor, choice.workers)
+        room = choice.workers * 2
+        running: set[int] = set()
+        while pending or running or self.solo or self.later:
+            if lease.lost:
+                lease.check()
+            self._due(pending)
+            while pending and len(running) < room and not self.solo:
+                index = pending.popleft()
+                running.add(index)
+                self.crew.submit(index)
+            if self.solo and not running:
+                # a split that took its worker with it runs alone, so that no other is blamed for its death
+                index = self.solo.popleft()
+                running.add(index)
+                self.crew.submit(index)
+            if not running:
+                time.sleep(0.05)
+                continue
+            for outcome in self.crew.poll(_POLL_SECONDS):
+                running.discard(outcome.index)
+                self._settle(summary, outcome, lease)
+            self._tell("score", summary)
+
+    def _due(self, pending: deque[int]) -> None:
+        now = time.monotonic()
+        for due, index in [item for item in self.later if item[0] <= now]:
+            self.later.remove((due, index))
+            pending.appendleft(index)
+
+    def _settle(self, summary: PlanSummary, outcome: Outcome, lease: Lease) -> None:
+        if outcome.death is not None:
+            self._died(summary, outcome)
+        elif outcome.error is not None:
+            self._failed(outcome)
+        else:
+            assert outcome.counts is not None
+            self._count(summary, outcome.index, (outcome.counts["rejected"], outcome.counts["discarded"]))
+            self._check_limits(summary, lease)
+
+    def _failed(self, outcome: Outcome) -> None:
+        error = outcome.error
+        assert error is not None
+        tries = self.retries.get(outcome.index, 0)
+        if not isinstance(error, UnavailableError) or tries >= MOST_RETRIES:
+            raise error
+        self.retries[outcome.index] = tries + 1
+        wait = BACKOFF_SECONDS * 2**tries
+        _LOG.warning("split %d: %s; trying again in %g s", outcome.index, error, wait)
+        self.later.append((time.monotonic() + wait, outcome.index))
+
+    def _died(self, summary: PlanSummary, outcome: Outcome) -> None:
+        key = summary.keys[outcome.index]
+        deaths = parts.record_death(self.store, summary.plan_id, key, outcome.rows)
+        _LOG.warning("split %d: %s (%d times)", outcome.index, outcome.death, deaths.count)
+        if outcome.rows is None and deaths.count >= parts.MOST_DEATHS and not deaths.ranges:
+            raise DataError(f"reader crashed on {outcome.file}: {outcome.death}, {deaths.count} times")
+        if deaths.count >= MOST_FATAL_ROWS:
+            raise ModelError(f"split {outcome.index}: {outcome.death}, {deaths.count} times; nothing can be left out")
+        self.solo.append(outcome.index)
+
+    def _count(self, summary: PlanSummary, index: int, lost: tuple[int, int]) -> None:
+        self.splits_done += 1
+        self.rows_done += summary.takes[index]
+        self.lost[0] += lost[0]
+        self.lost[1] += lost[1]
+
+    def _check_limits(self, summary: PlanSummary, lease: Lease) -> None:
+        """Stop early where the rejects have passed the larger of the limit and a thousand."""
+        for count, limit, flag in (
+            (self.lost[0], self.job.max_rejects, "max-rejects"),
+            (self.lost[1], self.job.max_discards, "max-discards"),
+        ):
+            allowed = allowed_rows(limit, summary.rows, option=flag)
+            if allowed is not None and count > max(allowed, EARLY_REJECTS):
+                message = over_limits(
+                    self.job.max_rejects,
+                    self.job.max_discards,
+                    summary.rows,
+                    self.lost[0],
+                    self.lost[1],
+                    self.place.rejects,
+                )
+                self.crew.cancel()
+                self.crew.write_rejects(lease.owner)
+                raise TooManyRejectsError(f"{message} (stopped after {self.rows_done:,} rows)")
+
+    # -- telling
+
+    def _lap(self, stage: str) -> None:
+        now = time.monotonic() - self.started
+        self.seconds[stage] = round(now - sum(self.seconds.values()), 3)
+
+    def _tell(self, stage: str, summary: PlanSummary | None) -> None:
+        if self.on_progress is None:
+            return
+        self.on_progress(
+            Progress(
+                stage=stage,
+                rows_done=self.rows_done,
+                rows_total=summary.rows if summary else None,
+                rejected=self.lost[0],
+                discarded=self.lost[1],
+                splits_done=self.splits_done,
+                splits_total=len(summary.takes) if summary else None,
+                seconds=time.monotonic() - self.started,
+            )
+        )
+
+    def _report(
+        self, summary: PlanSummary, choice: Choice, record: Mapping[str, Any], *, already_done: bool
+    ) -> RunReport:
+        scored = record["rows"] - record["rejected"] - record["discarded"]
+        total = round(time.monotonic() - self.started, 3)
+        spent = {} if already_done else record["seconds"]
+        done = sum(summary.takes[index] for index in summary.done)
+        return RunReport(
+            plan_id=summary.plan_id,
+            bundle=self.job.bundle_tag,
+            bundle_digest=self.job.bundle_digest,
+            api=self.job.api,
+            executor=choice.executor,
+            executor_reason=choice.reason,
+            workers=choice.workers,
+            output=self.job.output_file,
+            rejects_file=record["rejects_file"],
+            rows=record["rows"],
+            scored=scored,
+            rejected=record["rejected"],
+            discarded=record["discarded"],
+            files=summary.files,
+            splits=len(summary.takes),
+            splits_reused=len(summary.takes) if already_done else len(summary.done),
+            rows_reused=record["rows"] if already_done else record.get("rows_held", 0) + done,
+            features=summary.features,
+            feature_rule=summary.feature_rule,
+            seconds={"total": total, **self.seconds, **spent},
+            already_done=already_done,
+            version=bentobatch.__version__,
+        )

@@ -1,0 +1,281 @@
+"""This module runs a job in child processes, so that nothing of the user's code or of a native reader can take the
+leader down: a crash, an exit or a hang in a child becomes an outcome.
+
+The leader itself stays light: it imports no pyarrow, no pandas and no bundle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from bentobatch.engine.crew import Crew, OnRows, Outcome, PlanSummary
+from bentobatch.engine.job import BatchJob
+from bentobatch.engine.wire import Wire, error_from_json
+from bentobatch.errors import DataError, ModelError
+
+_LOG = logging.getLogger("bentobatch")
+_ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[3]);"
+    "from bentobatch.engine.worker import main; main(sys.argv[1:])"
+)
+"""What a child runs: it finds modules exactly where its leader does, and not in the folder that it was started from."""
+
+
+class Child:
+    """One worker process, as its leader sees it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        # the limit must stand before numpy is imported; see session.limit_native_threads
+        limits = {name: "1" for name in _ONE_THREAD if name not in os.environ}
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(theirs.fileno()), str(os.getpid()), json.dumps(sys.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **limits},
+            )
+        self.wire = Wire(ours)
+        self.running: dict[int, _Running] = {}
+        self.threads = 0
+        self.opened = False
+
+    def end_of(self) -> str:
+        """How the process ended, in words."""
+        try:
+            status = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        if status < 0:
+            name = signal.Signals(-status).name if -status in signal.Signals._value2member_map_ else str(-status)
+            hint = ", out of memory?" if -status == signal.SIGKILL else ""
+            return f"the worker process was ended by {name}{hint}"
+        return f"the worker process ended by itself with status {status}"
+
+    def kill(self) -> None:
+        """End the process now."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        self.wire.close()
+
+
+class _Running:
+    """A split in a child's hands."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+        self.rows: tuple[int, int] | None = None
+        self.file = ""
+
+
+class ProcessCrew(Crew):
+    """Executors "inline", "threads" and "processes", each in child processes.
+
+    ``split_timeout`` is in seconds; a worker that needs longer for one split is ended, as if it had died.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        on_rows: OnRows | None = None,
+        split_timeout: float | None = None,
+    ) -> None:
+        self._storage_options = dict(storage_options or {})
+        self._on_rows = on_rows
+        self._split_timeout = split_timeout
+        self._children: list[Child] = []
+        self._job: BatchJob | None = None
+        self._plan_id: str | None = None
+        self._size = 0
+        self._threads = 1
+        self._waiting: deque[int] = deque()
+        self._doing = ""
+
+    def plan(self, job: BatchJob, *, restart: bool = False, keep: bool = True) -> PlanSummary:
+        self._job = job
+        child = self._child()
+        answer = self._ask(child, {"do": "plan", "restart": restart, "keep": keep}, doing="the job was being planned")
+        summary = PlanSummary.from_json(answer)
+        self._plan_id = summary.plan_id
+        return summary
+
+    def start(self, executor: str, workers: int) -> None:
+        self._size = workers if executor == "processes" else 1
+        self._threads = workers if executor == "threads" else 1
+
+    def submit(self, index: int) -> None:
+        self._waiting.append(index)
+
+    def poll(self, timeout: float) -> list[Outcome]:
+        outcomes = self._hand_out()
+        if outcomes:
+            return outcomes
+        deadline = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            for child in self._children:
+                selector.register(child.wire.socket, selectors.EVENT_READ, child)
+            for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
+                outcomes += self._hear(key.data)
+        return outcomes + self._overdue()
+
+    def cancel(self) -> None:
+        self._waiting.clear()
+        for child in list(self._children):
+            if child.running:
+                self._drop(child)
+
+    def commit(self, owner: str | None = None) -> dict[str, Any]:
+        message = {"do": "commit", "owner": owner}
+        result: dict[str, Any] = self._ask(self._ready(), message, doing="the output was being committed")
+        return result
+
+    def write_rejects(self, owner: str | None = None) -> None:
+        message = {"do": "write_rejects", "owner": owner}
+        self._ask(self._ready(), message, doing="the rejects were being written")
+
+    def close(self) -> None:
+        for child in list(self._children):
+            self._drop(child)
+
+    # -- children
+
+    def _child(self) -> Child:
+        """A new worker process with the bundle loaded."""
+        assert self._job is not None
+        child = Child()
+        self._children.append(child)
+        message = {"do": "open", "job": self._job.to_json(), "storage_options": self._storage_options}
+        self._ask(child, message, doing="the bundle was being loaded")
+        return child
+
+    def _ready(self) -> Child:
+        """A worker process that knows the plan and runs nothing."""
+        for child in self._children:
+            if not child.running:
+                return child
+        child = self._child()
+        self._start_child(child, fresh=True)
+        return child
+
+    def _start_child(self, child: Child, *, fresh: bool) -> None:
+        message = {"do": "start", "threads": self._threads, "plan_id": self._plan_id if fresh else None}
+        self._ask(child, message, doing="the plan was being opened")
+        child.threads = self._threads
+
+    def _ask(self, child: Child, message: dict[str, Any], *, doing: str) -> Any:
+        """Send a request and wait for its answer."""
+        with contextlib.suppress(BrokenPipeError):
+            child.wire.send(message)  # a child that is gone is noticed by what it does not answer
+        while True:
+            answer = child.wire.receive()
+            if answer is None:
+                end = child.end_of()
+                self._drop(child)
+                if self._doing.startswith("reading "):
+                    raise DataError(f"reader crashed on {self._doing.removeprefix('reading ')}: {end}")
+                raise ModelError(
+                    f"{end} while {self._doing or doing}; look for a crash or an exit in the bundle's code"
+                )
+            if "error" in answer:
+                raise error_from_json(answer["error"])
+            if "result" in answer:
+                self._doing = ""
+                return answer["result"]
+            self._note(child, answer)
+
+    def _hand_out(self) -> list[Outcome]:
+        """Give waiting splits to children with a free thread, starting children as they are needed."""
+        if not self._waiting:
+            return []
+        for child in self._children:
+            if not child.threads:
+                self._start_child(child, fresh=False)
+        while self._waiting:
+            free = [child for child in self._children if len(child.running) < child.threads]
+            if not free:
+                if len(self._children) >= self._size:
+                    break
+                fresh = self._child()
+                self._start_child(fresh, fresh=True)
+                free = [fresh]
+            child = min(free, key=lambda item: len(item.running))
+            index = self._waiting.popleft()
+            child.running[index] = _Running()
+            try:
+                child.wire.send({"do": "split", "index": index})
+            except BrokenPipeError:
+                return self._died(child)
+        return []
+
+    def _hear(self, child: Child) -> list[Outcome]:
+        """What a child has said since."""
+        alive = child.wire.fill()
+        outcomes: list[Outcome] = []
+        while (message := child.wire.next_buffered()) is not None:
+            if "split" in message:
+                index = message["split"]
+                child.running.pop(index, None)
+                error = error_from_json(message["error"]) if "error" in message else None
+                outcomes.append(Outcome(index, counts=message.get("counts"), error=error))
+            else:
+                self._note(child, message)
+        return outcomes if alive else outcomes + self._died(child)
+
+    def _note(self, child: Child, message: dict[str, Any]) -> None:
+        """Messages that need no answer: steps, log records, what a child is about to do."""
+        if "step" in message:
+            index, start, stop = message["step"]
+            child.running[index].rows = (start, stop) if stop > start else None
+            if self._on_rows is not None:
+                self._on_rows(stop - start)
+        elif "begin" in message:
+            child.running[message["begin"]].file = message["file"]
+        elif "log" in message:
+            _LOG.log(message["log"], "%s", message["text"])
+        elif "doing" in message:
+            self._doing = message["doing"]
+
+    def _died(self, child: Child, death: str | None = None) -> list[Outcome]:
+        end = death or child.end_of()
+        self._drop(child)
+        return [
+            Outcome(index, death=end, rows=running.rows, file=running.file) for index, running in child.running.items()
+        ]
+
+    def _overdue(self) -> list[Outcome]:
+        if self._split_timeout is None:
+            return []
+        outcomes: list[Outcome] = []
+        for child in list(self._children):
+            late = [index for index, run in child.running.items() if time.monotonic() - run.since > self._split_timeout]
+            if late:
+                outcomes += self._died(child, f"no end after --split-timeout {self._split_timeout:g} s")
+        return outcomes
+
+    def _drop(self, child: Child) -> None:
+        if child in self._children:
+            self._children.remove(child)
+        child.kill()

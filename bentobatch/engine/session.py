@@ -1,0 +1,201 @@
+"""This module is a job opened in one process: its bundle loaded once, its plan at hand, its splits scored on demand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+from bentobatch.bundle.load import load
+from bentobatch.engine import parts
+from bentobatch.engine.commits import Commit, committed
+from bentobatch.engine.crew import PlanSummary
+from bentobatch.engine.job import BatchJob
+from bentobatch.engine.kinds import commit_of, planner_of, split_run_of
+from bentobatch.engine.lease import fence_for
+from bentobatch.engine.parts import Receipt
+from bentobatch.engine.place import place_of
+from bentobatch.engine.plan import Plan
+from bentobatch.engine.reuse import adopt
+from bentobatch.engine.split_run import OnStep
+from bentobatch.engine.store import Store, store_at
+from bentobatch.errors import BentobatchError, UsageError
+from bentobatch.scorer import Scorer
+from bentobatch.service.core import ServiceCore
+
+
+class Session:
+    """One process's view of a job. Threads may run splits of it at the same time."""
+
+    def __init__(self, job: BatchJob, *, storage_options: Mapping[str, Any] | None = None) -> None:
+        self.job = job
+        self.storage_options = storage_options
+        self.store: Store = store_at(place_of(job).state, storage_options)
+        self.service: ServiceCore = loaded(job.bundle, job.bundle_digest, job.allow_pickle)
+        self._plan: Plan | None = None
+        self._scorer: Scorer | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that ``make_plan`` made or ``use_plan`` was given."""
+        if self._plan is None:
+            raise UsageError("this session has no plan yet")
+        return self._plan
+
+    def make_plan(
+        self, *, restart: bool = False, keep: bool = True, doing: Callable[[str], None] | None = None
+    ) -> PlanSummary:
+        """Plan the job and take over what earlier runs scored; ``doing`` is told of each step before it is taken."""
+        self.use_plan(planner_of(self.job, self.service, storage_options=self.storage_options, doing=doing).plan())
+        plan = self.plan
+        record = committed(plan, place_of(plan.job), self.store, self.storage_options)
+        table = self.service.get_inference_api(plan.job.api).input.batch_only
+        if not keep:
+            return summary(plan, self.store, record, table=table, details=details(plan))
+        nothing_to_do = self.job.builds_on_output and record is not None
+        if restart and not nothing_to_do:
+            record = None
+            self.store.delete(plan.plan_id)
+            self.store.delete(parts.commit_name(plan.plan_id))
+        if record is None:
+            save_plan(plan, self.store)
+            if not restart:
+                adopt(plan, self.store, self.storage_options)
+        return summary(plan, self.store, record, table=table)
+
+    def use_plan(self, plan: Plan) -> None:
+        """Go on with a plan that was made elsewhere; the limits are those of this session's job."""
+        self._plan = replace(plan, job=self.job)
+        api = self.service.get_inference_api(plan.job.api)
+        self._scorer = Scorer(
+            self.service,
+            api,
+            output_column=plan.job.output_column,
+            output_schema=plan.prediction_schema,
+            every_row_may_fail=plan.job.redrive is not None,
+        )
+        limit_native_threads()
+
+    def run_split(self, index: int, *, on_step: OnStep | None = None) -> Receipt:
+        """Score one split of the plan."""
+        plan = self.plan
+        if not 0 <= index < len(plan.splits):
+            raise UsageError(f"plan {plan.plan_id} has splits 0 to {len(plan.splits) - 1}, not {index}")
+        assert self._scorer is not None
+        run = split_run_of(plan)(
+            plan,
+            plan.splits[index],
+            self._scorer,
+            self.store,
+            storage_options=self.storage_options,
+            on_step=on_step,
+        )
+        return run.run()
+
+    def commit(self, owner: str | None = None) -> dict[str, Any]:
+        """Publish the output, while ``owner`` holds the lease."""
+        return self._commit(owner).run()
+
+    def write_rejects(self, owner: str | None = None) -> None:
+        """Publish the rejects of the finished splits, while ``owner`` holds the lease."""
+        self._commit(owner).write_rejects()
+
+    def _commit(self, owner: str | None) -> Commit:
+        fence = fence_for(place_of(self.plan.job), owner, self.storage_options)
+        return commit_of(self.plan, storage_options=self.storage_options, lease=fence)
+
+
+@lru_cache(maxsize=4)
+def loaded(bundle: str, digest: str, allow_pickle: bool) -> ServiceCore:
+    """The service of a bundle, loaded once per process."""
+    service: ServiceCore = load(bundle, digest=digest, allow_pickle=allow_pickle)
+    return service
+
+
+def limit_native_threads() -> None:
+    """One thread for each native thread pool (BLAS, OpenMP) of this process, for good.
+
+    Scoring threads and processes already keep the cores busy; pools that spin beside them cost more than they give, and
+    one thread everywhere makes every executor's sums round alike.
+    """
+    ThreadpoolController().limit(limits=1)
+
+
+def save_plan(plan: Plan, store: Store) -> None:
+    """Keep the plan in the state folder; an equal one there is left as it is."""
+    data = json.dumps(plan.to_json()).encode()
+    name = parts.plan_name(plan.plan_id)
+    if store.read(name) != data:
+        store.write(name, data)
+
+
+def load_plan(plan_id: str, store: Store) -> Plan:
+    """The plan that ``save_plan`` kept."""
+    data = store.read(parts.plan_name(plan_id))
+    if data is None:
+        raise BentobatchError(f"no plan {plan_id} is kept in {store.uri('')}; plan the job again")
+    return Plan.from_json(json.loads(data))
+
+
+def summary(
+    plan: Plan,
+    store: Store,
+    record: Mapping[str, Any] | None,
+    *,
+    table: bool,
+    details: Mapping[str, Any] | None = None,
+) -> PlanSummary:
+    """The plan in a few words, with what is finished of it."""
+    names = set(store.names(f"{plan.plan_id}/receipts"))
+    done: dict[int, tuple[int, int]] = {}
+    for split in plan.splits:
+        if split.key in names:
+            receipt = parts.read_receipt(store, plan.plan_id, split.key)
+            if receipt is not None:
+                done[split.index] = (receipt.rejected, receipt.discarded)
+    return PlanSummary(
+        plan_id=plan.plan_id,
+        rows=plan.rows,
+        takes=tuple(split.take for split in plan.splits),
+        keys=tuple(split.key for split in plan.splits),
+        files=len(plan.files),
+        done=done,
+        features=plan.features,
+        feature_rule=plan.feature_rule,
+        table=table,
+        record=record,
+        details=details or {},
+    )
+
+
+def details(plan: Plan) -> dict[str, Any]:
+    """What a dry run shows of a plan."""
+    place = place_of(plan.job)
+    splits = Counter(split.file for split in plan.splits)
+    rows: Counter[int] = Counter()
+    for split in plan.splits:
+        rows[split.file] += split.take
+    return {
+        "files": [
+            {
+                "path": plan.label(file),
+                "bytes": file.size,
+                "format": file.format,
+                "rows": rows[number],
+                "splits": splits[number],
+            }
+            for number, file in enumerate(plan.files)
+        ],
+        "columns_read": {item.name: str(item.type) for item in plan.read_schema},
+        "kept": list(plan.kept),
+        "output": place.output,
+        "output_format": place.format,
+        "output_schema": {item.name: str(item.type) for item in plan.output_schema},
+        "rejects_file": place.rejects,
+        "state": place.state,
+    }

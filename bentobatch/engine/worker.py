@@ -1,0 +1,165 @@
+"""This module is a worker process: it loads the bundle, plans, scores splits and commits, as its leader asks.
+
+It is started by engine.process_crew.Child and ends with its leader, whichever way that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bentobatch.engine.job import BatchJob
+from bentobatch.engine.place import place_of
+from bentobatch.engine.store import store_at
+from bentobatch.engine.wire import Wire, error_to_json
+from bentobatch.errors import BentobatchError, ModelError
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """The process's side of the wire. Splits run on threads; everything else runs in the order it was asked for."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.session: Any = None
+        self.pool: ThreadPoolExecutor | None = None
+
+    def serve(self) -> None:
+        """Answer until the leader closes its end."""
+        while (message := self.wire.receive()) is not None:
+            if message["do"] == "split":
+                assert self.pool is not None
+                self.pool.submit(self._split, message["index"])
+            else:
+                self._answer(message)
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        try:
+            result = getattr(self, f"do_{message['do']}")(message)
+        except BentobatchError as error:
+            self.wire.send({"error": error_to_json(error, traceback.format_exc())})
+        except Exception as error:  # noqa: BLE001 - the border between this process and its leader
+            failure = ModelError(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self.wire.send({"error": error_to_json(failure, traceback.format_exc())})
+        except SystemExit as error:
+            failure = ModelError(f"the bundle's code called sys.exit({error.code!r}) while it was loaded")
+            self.wire.send({"error": error_to_json(failure, traceback.format_exc())})
+        else:
+            self.wire.send({"result": result})
+
+    def do_open(self, message: dict[str, Any]) -> None:
+        """Load the bundle."""
+        # here and not above: these imports take a second, and a leader that only forwards does without them
+        from bentobatch.engine.session import Session
+
+        job = BatchJob.from_json(message["job"])
+        self.session = Session(job, storage_options=message["storage_options"])
+
+    def do_plan(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Make the plan."""
+
+        def doing(what: str) -> None:
+            self.wire.send({"doing": what})
+
+        summary = self.session.make_plan(restart=message["restart"], keep=message["keep"], doing=doing)
+        result: dict[str, Any] = summary.to_json()
+        return result
+
+    def do_start(self, message: dict[str, Any]) -> None:
+        """Get threads ready; take over a plan that another worker made."""
+        if message["plan_id"] is not None:
+            from bentobatch.engine.session import load_plan  # as in do_open
+
+            job = self.session.job
+            store = store_at(place_of(job).state, self.session.storage_options)
+            self.session.use_plan(load_plan(message["plan_id"], store))
+        self.pool = ThreadPoolExecutor(message["threads"], thread_name_prefix="bentobatch-score")
+
+    def do_commit(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Publish the output."""
+        result: dict[str, Any] = self.session.commit(message["owner"])
+        return result
+
+    def do_write_rejects(self, message: dict[str, Any]) -> None:
+        """Publish the rejects so far."""
+        self.session.write_rejects(message["owner"])
+
+    def _split(self, index: int) -> None:
+        def on_step(start: int, stop: int) -> None:
+            self.wire.send({"step": [index, start, stop]})
+
+        try:
+            plan = self.session.plan
+            self.wire.send({"begin": index, "file": plan.label(plan.files[plan.splits[index].file])})
+            receipt = self.session.run_split(index, on_step=on_step)
+        except BentobatchError as error:
+            answer: dict[str, Any] = {"error": error_to_json(error, traceback.format_exc())}
+        except Exception as error:  # noqa: BLE001 - the border between this process and its leader
+            failure = ModelError(f"split {index} failed: {type(error).__name__}: {' '.join(str(error).split())}")
+            answer = {"error": error_to_json(failure, traceback.format_exc())}
+        else:
+            answer = {"counts": {"rejected": receipt.rejected, "discarded": receipt.discarded}}
+        self.wire.send({"split": index, **answer})
+
+
+class WireHandler(logging.Handler):
+    """Log records of the ``bentobatch`` logger go to the leader, who alone knows where they belong."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__()
+        self.wire = wire
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.wire.send({"log": record.levelno, "text": record.getMessage()})
+
+
+class WarnOnce:
+    """Shows each distinct warning once: libraries that juggle with filters make Python forget what it has shown, and a
+    model that warns would then do so for every batch."""
+
+    def __init__(self) -> None:
+        self._show = warnings.showwarning
+        self._shown: set[tuple[str, str]] = set()
+
+    def __call__(self, message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        key = (str(message), category.__name__)
+        if key not in self._shown:
+            self._shown.add(key)
+            self._show(message, category, *where, **more)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to end this process with its leader (Linux); elsewhere the closed wire does it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main(arguments: list[str]) -> None:
+    """The process's entry."""
+    descriptor, parent = int(arguments[0]), int(arguments[1])
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the leader decides
+    # what the user's code prints must not mix with the leader's output
+    os.dup2(2, 1)
+    warnings.showwarning = WarnOnce()
+    wire = Wire(socket.socket(fileno=descriptor))
+    logger = logging.getLogger("bentobatch")
+    logger.addHandler(WireHandler(wire))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    with contextlib.suppress(BrokenPipeError):  # the leader is gone, and with it everybody who could be told
+        Worker(wire).serve()
+    # threads of the user's libraries must not keep a process alive that nobody waits for
+    os._exit(0)

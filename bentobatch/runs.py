@@ -1,0 +1,384 @@
+"""This module is the engine's front door for Python: it resolves a tag and paths, then plans, scores and commits.
+
+``run`` does it all. ``plan``, ``run_split`` and ``commit`` are its three steps for schedulers that call them anywhere;
+what passes between them survives JSON, and running any of them twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from bentobatch.bundle.manifest import read_manifest
+from bentobatch.engine.crew import Crew
+from bentobatch.engine.driver import Run
+from bentobatch.engine.job import DEFAULT_BATCH_BYTES, DEFAULT_BATCH_ROWS, DEFAULT_NULLS, DEFAULT_SPLIT_ROWS, BatchJob
+from bentobatch.engine.place import absolute, place_of
+from bentobatch.engine.process_crew import ProcessCrew
+from bentobatch.engine.redrive_job import AS_PARENT, find_parent, redrive_job
+from bentobatch.engine.report import Progress, RunReport
+from bentobatch.errors import TooManyRejectsError, UsageError
+from bentobatch.repository.local import resolve
+
+if TYPE_CHECKING:
+    from bentobatch.engine.plan import Plan
+
+_LOG = logging.getLogger("bentobatch")
+EXECUTORS = ("auto", "inline", "threads", "processes")
+_COPY = 1 << 20
+_TOLD_REJECTS = 20
+
+
+def make_job(
+    bundle: str | Path,
+    api: str = "predict",
+    *,
+    input: str | Sequence[str] | None = None,
+    input_file: str | Path | Sequence[str | Path] | None = None,
+    format: str | None = None,
+    delimiter: str = ",",
+    nulls: Sequence[str] = DEFAULT_NULLS,
+    output_file: str | Path | None = None,
+    output_format: str | None = None,
+    output_column: str = "prediction",
+    status_column: str | None = None,
+    keep: Sequence[str] = (),
+    keep_all: bool = False,
+    exclude: Sequence[str] = (),
+    features: Sequence[str] | None = None,
+    limit: int | None = None,
+    batch_rows: int = DEFAULT_BATCH_ROWS,
+    batch_bytes: int = DEFAULT_BATCH_BYTES,
+    split_rows: int = DEFAULT_SPLIT_ROWS,
+    state_dir: str | Path | None = None,
+    allow_pickle: bool = True,
+    max_rejects: str | int | None = "0",
+    max_discards: str | int | None = None,
+    expect: Sequence[str] = (),
+    rejects_file: str | Path | None = None,
+    overwrite: bool = False,
+    only_new: bool = False,
+    trust: bool = False,
+) -> BatchJob:
+    """The job that these options describe, with its tag resolved and its paths absolute.
+
+    ``bundle`` is the folder of a bundle, a tag of the local repository (NAME:VERSION or NAME:latest), an archive, or a
+    URL with its digest pinned (``URL@sha256:…``); ``trust`` takes a URL without. ``input`` is one
+    inline value or several, ``input_file`` one path, glob, directory or URL, or several. ``max_rejects`` and
+    ``max_discards`` are a count or a share such as "1%"; None is no limit. ``expect`` holds what must be true of the output
+    before it is committed, as lines of the grammar in bentobatch.expectations. ``batch_rows`` and ``batch_bytes`` bound one
+    call of the api, ``split_rows`` what is lost when a worker dies. ``only_new`` scores the files that the output, a
+    directory, does not hold yet (by path, size and stamp, whatever bundle scored them), and adds them to it.
+
+    Raises:
+        NoInputError: no such bundle.
+        UsageError: the options contradict each other.
+    """
+    folder = resolve(str(bundle), trust=trust)
+    manifest = read_manifest(folder)
+    names = [str(name) for name in _several(input_file)]
+    job = BatchJob(
+        bundle=str(folder.resolve()),
+        bundle_digest=manifest.digest,
+        bundle_tag=str(manifest.tag),
+        api=api,
+        inputs=tuple(_several(input)),
+        input_files=tuple(absolute(name) if name else name for name in names),
+        format=format,
+        delimiter=delimiter,
+        nulls=tuple(nulls),
+        output_file=None if output_file is None else _output(str(output_file)),
+        output_format=output_format,
+        output_column=output_column,
+        status_column=status_column,
+        keep=tuple(keep),
+        keep_all=keep_all,
+        exclude=tuple(exclude),
+        features=None if features is None else tuple(features),
+        limit=limit,
+        batch_rows=batch_rows,
+        batch_bytes=batch_bytes,
+        split_rows=split_rows,
+        state_dir=None if state_dir is None else absolute(str(state_dir)),
+        allow_pickle=allow_pickle,
+        max_rejects=None if max_rejects is None else str(max_rejects),
+        max_discards=None if max_discards is None else str(max_discards),
+        expect=tuple(_several(expect)),
+        rejects_file=None if rejects_file is None else absolute(str(rejects_file)),
+        overwrite=overwrite,
+        only_new=only_new,
+    )
+    if only_new and place_of(job).single:
+        raise UsageError(
+            f"--only-new adds parts to a directory, and {job.output_file} is one file: give a directory as output"
+        )
+    return job
+
+
+def run(
+    bundle: str | Path,
+    api: str = "predict",
+    *,
+    executor: str = "auto",
+    workers: int | None = None,
+    split_timeout: float | None = None,
+    restart: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    isolated: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    print_to: BinaryIO | None = None,
+    break_lock: bool = False,
+    **options: Any,
+) -> RunReport:
+    """Score an input with a bundle; all keywords of ``make_job`` are taken too.
+
+    ``executor`` is "auto", "inline", "threads" or "processes"; ``workers`` how many threads or processes (default: the
+    cores). ``split_timeout`` is in seconds and needs child processes. ``restart`` forgets what earlier runs scored.
+    ``isolated`` runs user code and native readers in child processes only, whatever the executor, as the command line
+    does; without it "inline" and "threads" run in this process, and a model that ends the process ends the caller.
+    ``storage_options`` go to fsspec and are never written anywhere. ``print_to`` gets JSON lines, after the commit, when
+    there is no ``output_file``. ``break_lock`` takes the lease on an output in a bucket from the run that holds it, which
+    then stops (75) and cannot commit.
+
+    Raises:
+        BentobatchError: one of its subclasses, each with its ``exit_code``; see bentobatch.errors.
+    """
+    _check_executor(executor, workers)
+    job = make_job(bundle, api, **options)
+    if job.output_file is None and print_to is None:
+        raise UsageError("no output_file, and nowhere to print to: give one of output_file and print_to")
+    in_children = isolated or executor == "processes" or split_timeout is not None
+    crew = _crew(in_children, storage_options, split_timeout)
+    try:
+        if job.output_file is not None:
+            return _drive(job, crew, executor, workers, restart, on_progress, storage_options, break_lock)
+        assert print_to is not None
+        return _print(job, crew, executor, workers, on_progress, storage_options, print_to)
+    finally:
+        crew.close()
+
+
+def redrive(
+    output: str | Path,
+    bundle: str | Path | None = None,
+    *,
+    max_rejects: str | int | None = AS_PARENT,
+    max_discards: str | int | None = AS_PARENT,
+    executor: str = "auto",
+    workers: int | None = None,
+    split_timeout: float | None = None,
+    restart: bool = False,
+    state_dir: str | Path | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    isolated: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    trust: bool = False,
+) -> RunReport:
+    """Score the rejected and discarded rows of a committed output again, after the model or the data was mended, and
+    merge them into it. Rows that were fine are not scored again, and keep their values bit for bit.
+
+    ``bundle`` scores them, by default the one that made the output, as its folder is now. Rows are known by their file
+    and their position in it, so a mended file must have as many rows as before. Rows that are still bad stay rejects, in
+    a new rejects file. ``max_rejects`` is a count of rows, a share of the output's rows, or None for no limit; the
+    default lets as many rows be rejected as are now. That of ``max_discards`` is the limit which the output's own run
+    had. ``state_dir`` must be given where that run had it. The other keywords are those of ``run``.
+
+    Raises:
+        BentobatchError: one of its subclasses, each with its ``exit_code``; see bentobatch.errors.
+    """
+    _check_executor(executor, workers)
+    folder = None if state_dir is None else str(state_dir)
+    parent, earlier = find_parent(str(output), state_dir=folder, storage_options=storage_options)
+    scorer = resolve(parent.bundle if bundle is None else str(bundle), trust=trust)
+    manifest = read_manifest(scorer)
+    job = redrive_job(
+        parent,
+        earlier,
+        bundle=(str(scorer.resolve()), manifest.digest, str(manifest.tag)),
+        max_rejects=None if max_rejects is None else str(max_rejects),
+        max_discards=None if max_discards is None else str(max_discards),
+    )
+    crew = _crew(isolated or executor == "processes" or split_timeout is not None, storage_options, split_timeout)
+    try:
+        return _drive(job, crew, executor, workers, restart, on_progress, storage_options, False)
+    finally:
+        crew.close()
+
+
+def _check_executor(executor: str, workers: int | None) -> None:
+    if executor not in EXECUTORS:
+        raise UsageError(f"unknown executor {executor!r}; known are {', '.join(EXECUTORS)}")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers must be at least 1, not {workers}")
+
+
+def describe(
+    bundle: str | Path,
+    api: str = "predict",
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    isolated: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """What ``run`` with the same keywords would do: files, splits, features and by which rule, columns read, rows, and
+    what is done already. The first rows are scored, to find the output's columns; nothing is left behind."""
+    job = make_job(bundle, api, **options)
+    printed = job.output_file is None
+    with tempfile.TemporaryDirectory(prefix="bentobatch-") as folder:
+        if printed:
+            job = replace(job, output_file=f"{folder}/output.jsonl")
+        crew = _crew(isolated, storage_options, None)
+        try:
+            summary = crew.plan(job, keep=False)
+        finally:
+            crew.close()
+    return {
+        "plan_id": summary.plan_id,
+        "bundle": job.bundle_tag,
+        "api": job.api,
+        "rows": summary.rows,
+        "rows_done": summary.rows if summary.record else sum(summary.takes[index] for index in summary.done),
+        "splits": len(summary.takes),
+        "splits_done": len(summary.takes) if summary.record else len(summary.done),
+        "committed": summary.record is not None,
+        "features": list(summary.features),
+        "feature_rule": summary.feature_rule,
+        **summary.details,
+        **(dict.fromkeys(("output", "state", "rejects_file")) if printed else {}),
+    }
+
+
+def plan(job: BatchJob, *, storage_options: Mapping[str, Any] | None = None) -> Plan:
+    """Cut the job's input into splits; ``Plan.to_json`` and ``Plan.from_json`` carry it anywhere.
+
+    The plan is kept beside the output, and what earlier runs finished of it is taken over.
+    """
+    session = _session(job, storage_options)
+    session.make_plan()
+    made: Plan = session.plan
+    return made
+
+
+def run_split(plan: Plan, index: int, *, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Score one split; it leaves one part and its receipt beside the output. The receipt as JSON values.
+
+    A split that is finished is not scored again. The bundle is loaded once per process.
+    """
+    session = _session(plan.job, storage_options)
+    session.use_plan(plan)
+    receipt: dict[str, Any] = dict(vars(session.run_split(index)))
+    return receipt
+
+
+def commit(plan: Plan, *, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Make the parts of a plan whose splits are all finished visible, at once. The record of the commit.
+
+    Raises:
+        StorageError: a split is not finished.
+        TooManyRejectsError: more rows were lost than the job's limits allow.
+        LockedError: another run works on this output.
+    """
+    from bentobatch.engine.kinds import commit_of  # a leader that only runs children does without pyarrow
+    from bentobatch.engine.lease import take_lease
+
+    with take_lease(place_of(plan.job), storage_options) as lease:
+        return commit_of(plan, storage_options=storage_options, lease=lease).run()
+
+
+def _session(job: BatchJob, storage_options: Mapping[str, Any] | None) -> Any:
+    from bentobatch.engine.session import Session  # as in commit
+
+    return Session(job, storage_options=storage_options)
+
+
+def _crew(in_children: bool, storage_options: Mapping[str, Any] | None, split_timeout: float | None) -> Crew:
+    if in_children:
+        return ProcessCrew(storage_options=storage_options, split_timeout=split_timeout)
+    from bentobatch.engine.local_crew import LocalCrew  # as in commit
+
+    return LocalCrew(storage_options=storage_options)
+
+
+def _drive(
+    job: BatchJob,
+    crew: Crew,
+    executor: str,
+    workers: int | None,
+    restart: bool,
+    on_progress: Callable[[Progress], None] | None,
+    storage_options: Mapping[str, Any] | None,
+    break_lock: bool = False,
+) -> RunReport:
+    return Run(
+        job,
+        crew,
+        executor=executor,
+        workers=workers,
+        restart=restart,
+        on_progress=on_progress,
+        storage_options=storage_options,
+        break_lock=break_lock,
+    ).run()
+
+
+def _print(
+    job: BatchJob,
+    crew: Crew,
+    executor: str,
+    workers: int | None,
+    on_progress: Callable[[Progress], None] | None,
+    storage_options: Mapping[str, Any] | None,
+    print_to: BinaryIO,
+) -> RunReport:
+    """Run into a temporary file and copy it to ``print_to``; nothing of it is resumed."""
+    if job.output_format not in (None, "jsonl"):
+        raise UsageError(f"without --output-file the output is JSON lines, not {job.output_format}")
+    with tempfile.TemporaryDirectory(prefix="bentobatch-") as folder:
+        spool, lost = Path(folder) / "output.jsonl", Path(folder) / "rejects.jsonl"
+        job = replace(
+            job, output_file=str(spool), output_format=None, state_dir=None, rejects_file=job.rejects_file or str(lost)
+        )
+        try:
+            report = _drive(job, crew, executor, workers, False, on_progress, storage_options)
+        except TooManyRejectsError as error:
+            raise TooManyRejectsError(str(error).replace(f"see {lost}", "they are listed above")) from error
+        finally:
+            _tell_rejects(lost)
+        with spool.open("rb") as source:
+            shutil.copyfileobj(source, print_to, _COPY)
+        print_to.flush()
+    return replace(report, output=None, rejects_file=None if report.rejects_file == str(lost) else report.rejects_file)
+
+
+def _tell_rejects(path: Path) -> None:
+    """Log the first rejects of a run that keeps no file of them."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file):
+            if number == _TOLD_REJECTS:
+                _LOG.warning("more rows were lost; --rejects-file keeps all of them")
+                return
+            lost = json.loads(line)
+            place = f"{lost['file']}" + (f" line {lost['line']}" if lost["line"] else "")
+            _LOG.warning(
+                "row %d (%s): %s: %s: %s", lost["row"], place, lost["stage"], lost["error_type"], lost["error"]
+            )
+
+
+def _several(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, (str, Path)) else list(value)
+
+
+def _output(path: str) -> str:
+    """An absolute output path; a '/' at its end, which asks for a directory, is kept."""
+    made = absolute(path)
+    return f"{made}/" if path.endswith("/") and not made.endswith("/") else made

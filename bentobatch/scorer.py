@@ -1,0 +1,343 @@
+"""This module calls the user's api: a record batch of feature columns goes in, prediction columns come out.
+
+It is the only place where the user's code runs on rows. The engine, Spark, Dask and the online server all use it, so
+that a bad row costs itself alone everywhere: a failing batch is bisected until the row that makes the api raise stands
+alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bentobatch.adapters.base import InputAdapter
+from bentobatch.adapters.results import result_length, settle_result
+from bentobatch.errors import BentobatchError, ModelError, Retryable, UnavailableError
+from bentobatch.rows import BadRow
+from bentobatch.service.apis import InferenceAPI
+from bentobatch.service.core import ServiceCore
+from bentobatch.tasks import InferenceError, InferenceResult, InferenceTask
+
+CONSECUTIVE_FAILURES = 1_000
+"""So many rows in a row failing alone are no bad rows: the model is broken."""
+
+_OUTAGES = frozenset({"ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "TimeoutException", "RetryError"})
+
+
+class EveryRowFails(ModelError):  # noqa: N818 - reads as the condition that it is
+    """The api raised on every single row it was given: this is no matter of bad rows."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The outcome for one batch. ``columns`` has one row for each row of the batch, null for the rows in ``bad``, which
+    are in row order. ``seconds`` is time spent in the api and its adapters."""
+
+    columns: pa.RecordBatch
+    bad: Sequence[BadRow]
+    seconds: float
+
+
+@dataclass
+class _Piece:
+    """Results of consecutive rows: ``columns`` has one row for each of ``rows``, positions in the batch."""
+
+    columns: pa.RecordBatch
+    rows: np.ndarray[Any, Any]
+
+
+class Scorer:
+    """One api of one loaded service, ready to score.
+
+    ``output_schema`` is held since planning: results are cast to it safely. Without it (when planning probes) types are
+    found from the values. Threads may share a Scorer if the user's api allows it. ``every_row_may_fail``: the rows are those
+    that failed before, so that any number of them may fail again and tells nothing of the model.
+    """
+
+    def __init__(
+        self,
+        service: ServiceCore,
+        api: InferenceAPI,
+        *,
+        output_column: str = "prediction",
+        output_schema: pa.Schema | None = None,
+        every_row_may_fail: bool = False,
+    ) -> None:
+        self.service = service
+        self.api = api
+        self.output_column = output_column
+        self.output_schema = output_schema
+        self.classes = known_classes(service)
+        self.every_row_may_fail = every_row_may_fail
+
+    @property
+    def input(self) -> InputAdapter:
+        """The api's input adapter."""
+        return self.api.input
+
+    def score(self, batch: pa.RecordBatch, *, skip: Sequence[BadRow] = ()) -> Scored:
+        """Score the rows of ``batch`` but those in ``skip``, which were lost before (they are in the outcome's ``bad``).
+
+        Raises:
+            ModelError: the api broke its contract (length, type, exit), or every row fails.
+            UnavailableError: the api says that something it needs is out of reach; try the batch again later.
+        """
+        started = time.perf_counter()
+        lost = {bad.index: bad for bad in skip}
+        rows = np.arange(batch.num_rows)
+        if lost:
+            rows = np.delete(rows, sorted(lost))
+            batch = batch.take(pa.array(rows))
+        attempt = _Attempt(self, lost)
+        if len(rows):
+            attempt.run(batch, rows)
+        columns = _scatter(attempt.pieces, len(rows) + len(skip), self.output_schema)
+        bad = [lost[index] for index in sorted(lost)]
+        return Scored(columns, bad, time.perf_counter() - started)
+
+    def empty(self) -> pa.RecordBatch:
+        """The columns of no rows at all, for an input without any; needs ``output_schema``."""
+        if self.output_schema is None:
+            raise ModelError(f"api {self.api.name!r}: the output's columns are unknown without a single row")
+        return pa.RecordBatch.from_pylist([], schema=self.output_schema)
+
+    def call(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
+        """Call the api once for all rows of ``batch``: the columns, the positions that they belong to, the bad rows."""
+        converted = self.input.convert(batch)
+        bad = list(converted.bad)
+        rows = np.delete(np.arange(batch.num_rows), sorted(item.index for item in bad))
+        if converted.rows == 0:
+            return None, rows, bad
+        if not self.api.batch:
+            results, left_out = self._call_singly(converted.args, rows)
+        else:
+            results, left_out = self._call_together(converted.args, rows)
+        bad.extend(left_out)
+        gone = {item.index for item in left_out}
+        if gone:
+            rows = np.array([row for row in rows if row not in gone], dtype=np.int64)
+        if len(rows) == 0:
+            return None, rows, bad
+        columns = self.api.output.columns(
+            results, name=self.output_column, classes=self.classes, schema=self.output_schema
+        )
+        if columns.num_rows != len(rows):
+            raise self._wrong_length(columns.num_rows, len(rows))
+        return columns, rows, bad
+
+    def _call_together(self, args: tuple[Any, ...], rows: np.ndarray[Any, Any]) -> tuple[Any, list[BadRow]]:
+        tasks = _tasks(args, len(rows)) if self.api.wants_tasks else None
+        result = self._invoke(args, tasks)
+        left_out = _discarded(tasks, rows) if tasks else []
+        kept = (
+            [row for row, task in zip(rows, tasks, strict=True) if not task.is_discarded]
+            if left_out and tasks
+            else rows
+        )
+        result = settle_result(result)
+        length = result_length(result)
+        if length != len(kept):
+            raise self._wrong_length(length, len(kept))
+        if not isinstance(result, (list, tuple)) or not any(isinstance(value, InferenceResult) for value in result):
+            return result, left_out
+        values, refused = _unwrap(result, kept)
+        return values, left_out + refused
+
+    def _call_singly(self, args: tuple[Any, ...], rows: np.ndarray[Any, Any]) -> tuple[list[Any], list[BadRow]]:
+        results: list[Any] = []
+        left_out: list[BadRow] = []
+        failures = 0
+        for position, row in enumerate(rows):
+            values = tuple(arg[position] for arg in args)
+            tasks = [InferenceTask(data=values[0] if len(values) == 1 else values)] if self.api.wants_tasks else None
+            try:
+                result = self._invoke(values, tasks)
+            except BentobatchError:
+                raise
+            except Exception as error:
+                failures += 1
+                left_out.append(_model_failure(int(row), error))
+                if self.every_row_may_fail:
+                    continue
+                if failures >= CONSECUTIVE_FAILURES or (failures == len(rows) and failures > 1):
+                    raise self._every_row_fails(failures, error) from error
+                continue
+            failures = 0
+            if tasks and tasks[0].is_discarded:
+                left_out.extend(_discarded(tasks, rows[position : position + 1]))
+                continue
+            values_of, refused = _unwrap([result], rows[position : position + 1])
+            results.extend(values_of)
+            left_out.extend(refused)
+        return results, left_out
+
+    def _invoke(self, args: tuple[Any, ...], tasks: list[InferenceTask] | None) -> Any:
+        """Call the user's function; what is no fault of a row leaves as an error of ours."""
+        try:
+            return self.api.call(args, tasks)
+        except BentobatchError as error:
+            if isinstance(error, Retryable):
+                raise UnavailableError(f"api {self.api.name!r} asks for a retry: {_line(error)}") from error
+            raise
+        except SystemExit as error:
+            raise ModelError(
+                f"api {self.api.name!r} called sys.exit({error.code!r}) while it was scoring; remove that call"
+            ) from error
+        except MemoryError as error:
+            raise UnavailableError(
+                f"api {self.api.name!r} ran out of memory; use smaller batches (--batch-rows) or fewer --workers"
+            ) from error
+        except Exception as error:
+            if is_outage(error):
+                raise UnavailableError(f"api {self.api.name!r} could not reach a service: {_line(error)}") from error
+            raise
+
+    def _wrong_length(self, got: int, expected: int) -> ModelError:
+        return ModelError(
+            f"api {self.api.name!r} returned {got} rows for {expected} rows of input; it must return one for each row"
+            " that it does not discard, in the same order"
+        )
+
+    def _every_row_fails(self, rows: int, error: BaseException) -> EveryRowFails:
+        return EveryRowFails(
+            f"api {self.api.name!r} raised on every one of {rows} rows, so the model or its input is wrong, not a row:"
+            f" {type(error).__name__}: {_line(error)}"
+        )
+
+
+class _Attempt:
+    """The bisection of one batch: pieces that were scored, rows that were lost, and failures in a row so far."""
+
+    def __init__(self, scorer: Scorer, lost: dict[int, BadRow]) -> None:
+        self.scorer = scorer
+        self.lost = lost
+        self.pieces: list[_Piece] = []
+        self.failures = 0
+        self.succeeded = False
+
+    def run(self, batch: pa.RecordBatch, rows: np.ndarray[Any, Any]) -> None:
+        """Score ``batch``, whose row i is row ``rows[i]`` of the whole; halve what raises, front half first."""
+        pending = [(0, len(rows))]
+        while pending:
+            start, stop = pending.pop()
+            if not self._score(batch.slice(start, stop - start), rows[start:stop], total=len(rows)):
+                middle = (start + stop) // 2
+                pending.append((middle, stop))
+                pending.append((start, middle))
+
+    def _score(self, batch: pa.RecordBatch, rows: np.ndarray[Any, Any], *, total: int) -> bool:
+        """Whether these rows are settled; False asks for their halves."""
+        scorer = self.scorer
+        try:
+            columns, positions, bad = scorer.call(batch)
+        except BentobatchError:
+            raise
+        except Exception as error:
+            if not scorer.api.row_independent:
+                raise ModelError(
+                    f"api {scorer.api.name!r} raised, and its rows depend on each other (row_independent=False), so no"
+                    f" row can be left out: {type(error).__name__}: {_line(error)}"
+                ) from error
+            if len(rows) > 1:
+                return False
+            self.lost[int(rows[0])] = _model_failure(int(rows[0]), error)
+            self.failures += 1
+            if scorer.every_row_may_fail:
+                return True
+            if self.failures >= CONSECUTIVE_FAILURES or (self.failures == total > 1 and not self.succeeded):
+                raise scorer._every_row_fails(self.failures, error) from error
+            return True
+        for item in bad:
+            index = int(rows[item.index])
+            self.lost[index] = BadRow(index, item.stage, item.error_type, item.error, item.line, item.raw)
+        if columns is not None:
+            self.pieces.append(_Piece(columns, rows[positions]))
+            self.failures, self.succeeded = 0, True
+        return True
+
+
+def known_classes(service: ServiceCore) -> Sequence[Any] | None:
+    """The class labels of the packed models, where exactly one set of them is known."""
+    found = [labels for artifact in service.artifacts.values() if (labels := artifact.classes()) is not None]
+    first = list(found[0]) if found else []
+    return first if found and all(list(labels) == first for labels in found) else None
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an exception of the user's code tells of a service out of reach rather than of a row.
+
+    Libraries such as requests do not derive theirs from Python's own, so names count too.
+    """
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    return any(cls.__name__ in _OUTAGES for cls in type(error).__mro__)
+
+
+def _tasks(args: tuple[Any, ...], rows: int) -> list[InferenceTask]:
+    listed = isinstance(args[0], list) and len(args[0]) == rows
+    return [InferenceTask(data=args[0][position] if listed else None) for position in range(rows)]
+
+
+def _discarded(tasks: Sequence[InferenceTask], rows: Sequence[int] | np.ndarray[Any, Any]) -> list[BadRow]:
+    return [
+        BadRow(int(row), "discard", "Discarded", (task.error.err_msg if task.error else "") or "discarded by the api")
+        for task, row in zip(tasks, rows, strict=True)
+        if task.is_discarded
+    ]
+
+
+def _unwrap(results: Sequence[Any], rows: Sequence[int] | np.ndarray[Any, Any]) -> tuple[list[Any], list[BadRow]]:
+    """InferenceResults replaced by their data; InferenceErrors become bad rows of stage model."""
+    values: list[Any] = []
+    refused: list[BadRow] = []
+    for value, row in zip(results, rows, strict=True):
+        if isinstance(value, InferenceError):
+            refused.append(BadRow(int(row), "model", "InferenceError", value.err_msg or "refused by the api"))
+        else:
+            values.append(value.data if isinstance(value, InferenceResult) else value)
+    return values, refused
+
+
+def _model_failure(row: int, error: BaseException) -> BadRow:
+    return BadRow(row, "model", type(error).__name__, _line(error))
+
+
+def _line(error: BaseException) -> str:
+    """The error's text in one line of bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 500 else text[:499] + "…"
+
+
+def _scatter(pieces: Sequence[_Piece], rows: int, schema: pa.Schema | None) -> pa.RecordBatch:
+    """The pieces' columns put to their rows' places; null elsewhere."""
+    if not pieces:
+        empty = schema or pa.schema([])
+        return pa.RecordBatch.from_arrays([pa.nulls(rows, field.type) for field in empty], schema=empty)
+    if len(pieces) == 1:
+        columns = pieces[0].columns
+    else:
+        tables = [pa.Table.from_batches([piece.columns]) for piece in pieces]
+        try:
+            columns = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+        except pa.ArrowException as error:
+            raise ModelError(
+                f"the api returned other types for some rows than for others ({error}); declare @api(output_schema=…)"
+            ) from error
+    order = np.concatenate([piece.rows for piece in pieces])
+    if len(order) == rows and np.array_equal(order, np.arange(rows)):
+        return columns if isinstance(columns, pa.RecordBatch) else _one_batch(columns)
+    places = np.full(rows, -1, dtype=np.int64)
+    places[order] = np.arange(len(order))
+    indices = pa.array(places, mask=places < 0)
+    taken = columns.take(indices)
+    return taken if isinstance(taken, pa.RecordBatch) else _one_batch(taken)
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    arrays = [column.combine_chunks() if column.num_chunks != 1 else column.chunk(0) for column in table.columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
