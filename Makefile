@@ -27,7 +27,7 @@ endif
 # uv is used where it is new enough to install dependency groups.
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e '--group' && command -v uv)
 
-.PHONY: help setup test lint format demo clean check-machine
+.PHONY: help setup test lint format demo crash clean check-machine
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -49,6 +49,10 @@ format: $(STAMPS)/lint ## rewrite the source in the house style
 
 demo: $(STAMPS)/demo ## train, save a bundle, score a million rows, compare (in demo/)
 	@$(BIN)/python tests/demo/demo.py demo
+
+N ?= 1000
+crash: $(STAMPS)/test ## kill runs at N instants and compare (N=1000; hours)
+	@BENTOBATCH_CRASH_KILLS=$(N) $(BIN)/python -m pytest tests/faults/test_crash.py
 
 clean: ## remove .venv and all that was built
 	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
