@@ -35,7 +35,7 @@ help: ## show this
 setup: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/demo ## make .venv with everything in it
 
 test: $(STAMPS)/test ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n logical --dist worksteal
 
 lint: $(STAMPS)/lint $(STAMPS)/test ## check style, types and the import contracts
 	$(BIN)/ruff check .

@@ -65,6 +65,8 @@ def test_all_options_reach_the_engine(fake_runs, capfd) -> None:
         "restart": True,
         "state_dir": "state",
         "trust": True,
+        "break_lock": False,
+        "only_new": False,
         "allow_pickle": False,
         "isolated": True,
         "print_to": None,
