@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +160,12 @@ def feature_frame(rows: int, seed: int = 7):  # type: ignore[no-untyped-def]
     import pandas as pd
 
     return pd.DataFrame(np.random.default_rng(seed).normal(size=(rows, 3)), columns=["x0", "x1", "x2"])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test prints or logs may hold undecodable file names, which cannot travel from a test process to the one
+    that collects the reports."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
