@@ -600,7 +600,8 @@ def test_whichever_request_fails_the_output_is_whole_or_the_old_one(
         run("new", break_lock=True)
         check(s3.read(output), new)
     print(total, outcomes)
-    assert failed
+    # every outage fails the run unless the output was there already; a lost answer may always be made good
+    assert failed or fault == "lost"
     s3.check_secrets(*map(str, failed.values()))
     assert fault == "lost" or all(isinstance(error, StorageError) for error in failed.values())
     clean(place(s3, output), storage_options=s3.options)

@@ -53,7 +53,8 @@ def seen(output: Path) -> tuple[int, int, float] | None:
     """What a reader finds: rows, first id and the sum of the predictions; None where there is nothing to read."""
     try:
         files = sorted(output.glob("part-*.parquet")) if output.is_dir() else [output]
-        tables = [pq.read_table(file) for file in files]
+        # opened once: a reader that opens a path twice may meet two files there, whoever wrote them
+        tables = [pq.read_table(pa.BufferReader(file.read_bytes())) for file in files]
     except FileNotFoundError:
         return None  # absent, or exchanged while it was being read
     if not tables:
