@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bentobatch import errors
-    from bentobatch.bento_service import BentoService
-    from bentobatch.bundle.load import load
+    from bentobatch.bento_service import BentoService, load
     from bentobatch.engine.job import BatchJob
     from bentobatch.engine.report import RunReport
     from bentobatch.errors import (
@@ -73,9 +72,8 @@ __all__ = [
 
 _HOMES = {
     "BatchJob": "engine.job",
-    "BentoService": "bento_service",
+    **dict.fromkeys(("BentoService", "load"), "bento_service"),
     "RunReport": "engine.report",
-    "load": "bundle.load",
     **dict.fromkeys(("commit", "plan", "redrive", "run", "run_split"), "runs"),
     **dict.fromkeys(("api", "artifacts", "env", "ver", "web_static_content"), "service.declarations"),
     **dict.fromkeys(("InferenceError", "InferenceResult", "InferenceTask"), "tasks"),

@@ -1,4 +1,4 @@
-"""This module is BentoService: the class that users derive their services from. It adds saving to ServiceCore."""
+"""This module is BentoService, the class that users derive their services from, and load, which brings one back."""
 
 from __future__ import annotations
 
@@ -8,10 +8,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from bentobatch.bundle.load import forget_origin, load_again, origin_of_service, reduced_class
+from bentobatch.bundle.load import load as load_folder
 from bentobatch.bundle.save import save_bundle
-from bentobatch.repository.local import LocalRepository
+from bentobatch.repository.local import LocalRepository, resolve
 from bentobatch.service.core import ServiceCore
 from bentobatch.tags import Tag
+
+
+def load(
+    bundle: str | os.PathLike[str], *, digest: str | None = None, allow_pickle: bool = True, trust: bool = False
+) -> Any:
+    """The service in a bundle, with its models, ready to be called. Runs the bundle's code.
+
+    ``bundle``: its folder, an archive of it, a URL (``URL@sha256:DIGEST``, or with ``trust``), or a tag of the local
+    repository, NAME:VERSION or NAME:latest. ``digest``: the content digest that it must have. ``allow_pickle=False``
+    refuses models that are stored as pickles.
+
+    Raises:
+        NoInputError: there is no such bundle.
+        UsageError: ``bundle`` is neither a path nor a tag, or a URL without a pinned digest and without ``trust``.
+        BundleError: it was changed after it was saved, is not the one of ``digest``, or its code fails.
+        MissingDependencyError: its code needs a library that is not installed.
+    """
+    return load_folder(resolve(os.fspath(bundle), trust=trust), digest=digest, allow_pickle=allow_pickle)
 
 
 class _ServiceClass(type):

@@ -101,7 +101,7 @@ def reduced_class(cls: type) -> str | tuple[Any, ...]:
 def _root(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if "://" in text:
-        raise UsageError(f"{text!r} is a URL, and bundles at URLs come with a later release: fetch it, give its folder")
+        raise UsageError(f"{text!r} is a URL: bentobatch.load fetches it, this takes a folder")
     return Path(os.path.realpath(text))
 
 

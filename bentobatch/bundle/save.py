@@ -64,7 +64,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(path)
     if "://" in text:
-        raise UsageError(f"{text!r} is a URL, and bundles at URLs come with a later release: give a local folder")
+        raise UsageError(f"{text!r} is a URL; a bundle is saved into a local folder, which you may then copy there")
     if not text or "\0" in text:
         raise UsageError(f"{text!r} is no path: give the folder that the bundle is to be")
     return Path(os.path.abspath(text))

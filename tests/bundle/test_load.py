@@ -427,13 +427,25 @@ def test_a_missing_library_is_named_with_the_way_to_install_it(tmp_path: Path) -
 
 
 def test_no_bundle_at_all_is_no_input(tmp_path: Path) -> None:
-    """A folder without bentoml.yml, and no folder, are told apart; a URL comes later."""
+    """A folder without bentoml.yml, and no folder, are told apart; a URL is not read without its digest."""
     with pytest.raises(NoInputError, match="there is no such folder"):
         bentobatch.load(tmp_path / "nothing")
     with pytest.raises(NoInputError, match=r"the folder has no bentoml\.yml"):
         bentobatch.load(tmp_path)
-    with pytest.raises(UsageError, match="later release"):
+    with pytest.raises(UsageError, match="pin"):
         bentobatch.load("s3://bucket/bundle")
+
+
+def test_a_saved_service_is_loaded_by_its_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NAME:VERSION, and as NAME:latest."""
+    monkeypatch.setenv("BENTOBATCH_HOME", str(tmp_path / "home"))
+    bundle = read_manifest(save_service(tmp_path / "p", tmp_path / "home" / "repository" / "first" / "v1"))
+    place = tmp_path / "home" / "repository" / bundle.service_name
+    (tmp_path / "home" / "repository" / "first").rename(place)
+    for version in ("v1", "latest"):
+        assert bentobatch.load(f"{bundle.service_name}:{version}").name == bundle.service_name
+    with pytest.raises(NoInputError, match="v2"):
+        bentobatch.load(f"{bundle.service_name}:v2")
 
 
 def test_a_bundle_that_names_something_else_than_a_service_is_refused(tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ def test_a_class_inside_a_function_is_refused(tmp_path: Path) -> None:
 def test_a_url_is_no_local_folder(tmp_path: Path, path: str, monkeypatch: Any) -> None:
     """Remote bundles come later; nothing is created for them."""
     monkeypatch.chdir(tmp_path)
-    with project(tmp_path / "p", files_of("a")) as module, pytest.raises(UsageError, match=r"later release|no path"):
+    with project(tmp_path / "p", files_of("a")) as module, pytest.raises(UsageError, match=r"local folder|no path"):
         module.Scorer().pack("model", 1).save_to_dir(path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["p"]
 
