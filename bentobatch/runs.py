@@ -254,11 +254,27 @@ def describe(
     }
 
 
-def plan(job: BatchJob, *, storage_options: Mapping[str, Any] | None = None) -> Plan:
-    """Cut the job's input into splits; ``Plan.to_json`` and ``Plan.from_json`` carry it anywhere.
+def plan(
+    job: BatchJob | str | Path,
+    api: str = "predict",
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Plan:
+    """Cut a job's input into splits; ``Plan.to_json`` and ``Plan.from_json`` carry it anywhere.
 
-    The plan is kept beside the output, and what earlier runs finished of it is taken over.
+    The job is a BatchJob, or a bundle with the keywords of ``make_job``; it needs an output file. The plan is kept beside
+    the output, and what earlier runs finished of it is taken over.
+
+    Raises:
+        UsageError: keywords beside a BatchJob, or no output file.
     """
+    if not isinstance(job, BatchJob):
+        job = make_job(job, api, **options)
+    elif options:
+        raise UsageError(f"a BatchJob has its options already: {', '.join(options)}")
+    if job.output_file is None:
+        raise UsageError("a plan needs an output_file: its parts are kept beside it")
     session = _session(job, storage_options)
     session.make_plan()
     made: Plan = session.plan

@@ -64,6 +64,7 @@ class Commit(Staging):
 
     def _commit(self) -> dict[str, Any]:
         receipts = self._receipts()
+        self.checksums = {receipt.key: receipt.checksum for receipt in receipts}
         rejected = sum(receipt.rejected for receipt in receipts)
         discarded = sum(receipt.discarded for receipt in receipts)
         over = self._over_limits(rejected, discarded)
@@ -93,7 +94,7 @@ class Commit(Staging):
             "seconds": _summed(receipts),
             "time": time.time(),
         }
-        record = self._with_earlier(record)
+        record = json.loads(json.dumps(self._with_earlier(record)))  # the same to this caller and to later readers
         # the intent: if the process dies right after the output appeared, the next run knows it by its identity
         self._write_record(record)
         self._fence()

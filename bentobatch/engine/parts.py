@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +17,8 @@ MOST_DEATHS = 3
 @dataclass(frozen=True)
 class Receipt:
     """Proof that a split is finished; written after its part. Counts are rows, ``seconds`` has read, model and write,
-    ``columns`` the counts of the output's columns (see ``expectations.counts_to_json``)."""
+    ``columns`` the counts of the output's columns (see ``expectations.counts_to_json``), ``checksum`` is the CRC-32 of the
+    part's bytes: Arrow and text files have none of their own."""
 
     key: str
     rows: int
@@ -26,6 +28,7 @@ class Receipt:
     has_rejects: bool
     seconds: dict[str, float] = field(default_factory=dict)
     columns: dict[str, list[Any]] = field(default_factory=dict)
+    checksum: int | None = None
 
     def to_bytes(self) -> bytes:
         """The receipt as its file's content."""
@@ -55,6 +58,15 @@ class Deaths:
             return cls()
         values: Mapping[str, Any] = json.loads(data)
         return cls(values["count"], [(start, stop) for start, stop in values["ranges"]])
+
+
+def checksum_of(store: Store, name: str) -> int:
+    """CRC-32 of a file's bytes."""
+    found = 0
+    with store.open(name) as file:
+        while piece := file.read(1 << 20):
+            found = zlib.crc32(piece, found)
+    return found
 
 
 def part_name(plan_id: str, key: str) -> str:

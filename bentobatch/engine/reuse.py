@@ -103,7 +103,10 @@ def _keep(plan: Plan, store: Store, sibling: str, piece: _Piece) -> None:
     if has_rejects:
         store.copy(parts.rejects_name(sibling, piece.key), parts.rejects_name(plan.plan_id, piece.key))
     size = store.size(parts.part_name(plan.plan_id, piece.key))
-    receipt = Receipt(piece.key, piece.rows, rejected, discarded, size, has_rejects, columns=piece.columns)
+    checksum = parts.checksum_of(store, parts.part_name(plan.plan_id, piece.key))
+    receipt = Receipt(
+        piece.key, piece.rows, rejected, discarded, size, has_rejects, columns=piece.columns, checksum=checksum
+    )
     store.write(parts.receipt_name(plan.plan_id, piece.key), receipt.to_bytes())
 
 

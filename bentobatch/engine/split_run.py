@@ -98,6 +98,7 @@ class SplitRun:
             has_rejects=bool(self.rejects),
             seconds={stage: round(took, 6) for stage, took in self.seconds.items()},
             columns=counts_to_json(self.columns),
+            checksum=writer.checksum,
         )
         self.store.write(parts.receipt_name(plan_id, key), receipt.to_bytes())
         return receipt

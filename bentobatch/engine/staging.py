@@ -19,7 +19,7 @@ from bentobatch.engine.bucket_output import BucketOutput, directory_identity, ma
 from bentobatch.engine.lease import Fence
 from bentobatch.engine.parts import Receipt
 from bentobatch.engine.place import EXTENSIONS, SUFFIX, Place, place_of
-from bentobatch.engine.plan import Plan
+from bentobatch.engine.plan import Plan, Split
 from bentobatch.engine.publish import SUCCESS, identity
 from bentobatch.engine.rejects import SCHEMA as REJECTS_SCHEMA
 from bentobatch.engine.split_run import part_metadata
@@ -44,6 +44,7 @@ class Staging:
         self.storage_options = storage_options
         self.lease = lease
         self.offsets: list[list[int]] = []
+        self.checksums: dict[str, int | None] = {}
         self.bucket = BucketOutput(self.place, storage_options) if self.place.remote else None
         self.mark = secrets.token_hex(16)
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -126,6 +127,7 @@ class Staging:
                 self._append_texts(sink)
                 return
             for split in self.plan.splits:
+                self._check_part(split)
                 for batch in self._batches(parts.part_name(self.plan.plan_id, split.key)):
                     writer.write(batch)
                     rows += batch.num_rows
@@ -138,10 +140,21 @@ class Staging:
     def _append_texts(self, sink: BinaryIO) -> None:
         """Parts of text behind each other, after the header; where each begins is noted for later runs."""
         for split in self.plan.splits:
+            self._check_part(split)
             start = sink.tell()
             with self.store.open(parts.part_name(self.plan.plan_id, split.key)) as source:
                 shutil.copyfileobj(source, sink, _COPY)
             self.offsets.append([start, sink.tell() - start])
+
+    def _check_part(self, split: Split) -> None:
+        """Refuse a part whose bytes are not those that were written; a bucket checks its objects by itself."""
+        wanted = self.checksums.get(split.key)
+        if wanted is None or not isinstance(self.store, LocalStore):
+            return
+        if parts.checksum_of(self.store, parts.part_name(self.plan.plan_id, split.key)) != wanted:
+            raise StorageError(
+                f"the part of split {split.index} was damaged on the disk after it was written; run again with --restart"
+            )
 
     def _batches(self, name: str) -> Iterator[pa.RecordBatch]:
         if isinstance(self.store, LocalStore):

@@ -12,6 +12,7 @@ What values become, where the target has no form of its own for them:
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
@@ -79,6 +80,11 @@ class PartWriter(ABC):
     def bytes(self) -> int:
         return self._sink.count
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the bytes written; final after ``close``."""
+        return self._sink.checksum
+
     def write(self, batch: Any) -> None:
         """Add the rows of ``batch``, whose columns must be those of the schema, by name, order and type."""
         if not batch.schema.equals(self.given):
@@ -116,6 +122,7 @@ class _Counting:
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
         self.count = 0
+        self.checksum = 0
 
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
@@ -123,6 +130,7 @@ class _Counting:
             return size
         self._sink.write(data)
         self.count += size
+        self.checksum = zlib.crc32(data, self.checksum)
         return size
 
     def tell(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -78,3 +79,26 @@ def test_the_type_of_a_column_that_begins_with_nulls_is_found_further_on(bundles
         )
     bentobatch.run(bundles / "picky", "shout", input_file=tmp_path / "in.jsonl", output_file=tmp_path / "o.parquet")
     assert len(pq.read_table(tmp_path / "o.parquet")) == 160
+
+
+def test_a_plan_is_made_of_a_job_or_of_keywords(bundles: Path, tmp_path: Path) -> None:
+    """The three steps take what ``run`` takes, pass JSON, and change nothing when they are run again."""
+    from bentobatch.engine.plan import Plan
+    from bentobatch.runs import make_job
+
+    options = {"input_file": write(tmp_path / "in.parquet"), "output_file": tmp_path / "o.parquet", "split_rows": 5}
+    plan = bentobatch.plan(bundles / "linear", **options)
+    assert bentobatch.plan(make_job(bundles / "linear", **options)) == plan
+    travelled = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert travelled == plan
+    with pytest.raises(bentobatch.StorageError, match="not finished"):
+        bentobatch.commit(travelled)
+    receipts = [bentobatch.run_split(travelled, index) for index in range(len(plan.splits))]
+    assert [bentobatch.run_split(plan, index) for index in range(len(plan.splits))] == receipts
+    record = bentobatch.commit(travelled)
+    assert record["rows"] == 20
+    assert bentobatch.commit(plan) == record
+    with pytest.raises(UsageError, match="keep"):
+        bentobatch.plan(make_job(bundles / "linear", **options), keep=["x0"])
+    with pytest.raises(UsageError, match="output_file"):
+        bentobatch.plan(bundles / "linear", input_file=options["input_file"])

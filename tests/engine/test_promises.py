@@ -597,3 +597,29 @@ def test_what_a_model_prints_and_warns_goes_to_stderr_and_warnings_go_there_once
     assert json.loads(done.stdout.splitlines()[-1]) == {"prediction": 999.0}
     assert done.stderr.count("UserWarning: beware") == 1
     assert "printed by the model" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["o.parquet", "o.csv"])
+def test_a_part_that_was_damaged_on_disk_is_not_committed(bundles: Path, tmp_path: Path, name: str) -> None:
+    """A flipped bit in a part is found before the commit; --restart scores it again."""
+    import bentobatch
+
+    frame = write_input(tmp_path / "in.parquet", 4000)
+    options = {
+        "input_file": tmp_path / "in.parquet",
+        "output_file": tmp_path / name,
+        "keep": ["id"],
+        "split_rows": 1000,
+    }
+    plan = bentobatch.plan(bundles / "linear", **options)
+    for index in range(len(plan.splits)):
+        bentobatch.run_split(plan, index)
+    part = next((tmp_path / f".{name}.bentobatch" / plan.plan_id / "parts").iterdir())
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(bentobatch.StorageError, match=r"damaged.*--restart"):
+        bentobatch.commit(plan)
+    assert not (tmp_path / name).exists()
+    assert bentobatch.run(bundles / "linear", **options, restart=True).rows_reused == 0
+    assert read_output(tmp_path / name)["id"].tolist() == frame["id"].tolist()
