@@ -77,7 +77,7 @@ class Commit(Staging):
         seen = self.bucket.seen() if self.bucket else None
         self._check_place()
         staged = self._stage()
-        record = {
+        record: dict[str, Any] = {
             "plan_id": self.plan.plan_id,
             "rows": self.rows,
             "rejected": rejected,
