@@ -113,6 +113,10 @@ class Picky(bentobatch.BentoService):
             raise ValueError("x0 is -1")
         return df["x0"].rank()
 
+    @bentobatch.api(input=DataframeInput(columns=["x0", "x1"], dtype={"x0": "float64", "x1": "float64"}), batch=True)
+    def numbers(self, df):
+        return df["x0"] + df["x1"]
+
     @bentobatch.api(input=DataframeInput(columns=["x0", "x1"]), batch=True)
     def warning(self, df):
         with warnings.catch_warnings():  # as libraries do; it makes Python forget what it has shown

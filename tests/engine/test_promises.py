@@ -623,3 +623,25 @@ def test_a_part_that_was_damaged_on_disk_is_not_committed(bundles: Path, tmp_pat
     assert not (tmp_path / name).exists()
     assert bentobatch.run(bundles / "linear", **options, restart=True).rows_reused == 0
     assert read_output(tmp_path / name)["id"].tolist() == frame["id"].tolist()
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_a_run_with_far_too_many_rejects_stops_early(bundles: Path, tmp_path: Path, executor: str) -> None:
+    """Past the larger of the limit and a thousand: exit 71 at once, with the rejects so far in their file."""
+    rows = 20_000
+    lines = ["x0,x1"] + [f"{row},1" if row < 200 or row % 2 else f"{row},oops" for row in range(rows)]
+    (tmp_path / "in.csv").write_text("\n".join(lines))
+    done = score(
+        bundles / "picky", "numbers", "--input-file", tmp_path / "in.csv", "--output-file", tmp_path / "o.parquet",
+        "--split-rows", "1000", "--batch-rows", "1000", "--executor", executor, "--max-rejects", "500",
+    )  # fmt: skip
+    assert done.returncode == 71, done.stderr
+    assert "stopped after" in done.stderr
+    assert not (tmp_path / "o.parquet").exists()
+    lost = pq.read_table(tmp_path / "o.parquet.rejects.parquet").to_pylist()
+    assert 1000 < len(lost) < rows // 4
+    assert lost[0] == {
+        "row": 200, "file": str(tmp_path / "in.csv"), "file_row": 200, "line": 202, "stage": "read",
+        "error_type": lost[0]["error_type"], "error": lost[0]["error"], "values": lost[0]["values"], "raw": b"200,oops",
+    }  # fmt: skip
+    assert "oops" in lost[0]["error"]
