@@ -5,6 +5,7 @@ Twenty kills by default; BENTOBATCH_CRASH_KILLS (``make crash N=1000``) asks for
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -52,7 +53,9 @@ class Watcher(threading.Thread):
 def seen(output: Path) -> tuple[int, int, float] | None:
     """What a reader finds: rows, first id and the sum of the predictions; None where there is nothing to read."""
     try:
-        files = sorted(output.glob("part-*.parquet")) if output.is_dir() else [output]
+        files = [output]
+        if output.suffix != ".parquet":
+            files = [output / name for name in json.loads((output / "_SUCCESS").read_text())["parts"]]
         # opened once: a reader that opens a path twice may meet two files there, whoever wrote them
         tables = [pq.read_table(pa.BufferReader(file.read_bytes())) for file in files]
     except FileNotFoundError:
