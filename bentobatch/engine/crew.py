@@ -14,6 +14,9 @@ from typing import Any
 from bentobatch.engine.job import BatchJob
 from bentobatch.errors import BentobatchError
 
+PROBING = "the model scored the first rows"
+"""What a planner says that it does while the output's columns are being found."""
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -14,6 +14,7 @@ from bentobatch import plugins
 from bentobatch.adapters.base import LINE_COLUMN
 from bentobatch.engine import features as naming
 from bentobatch.engine.column_counts import is_numeric
+from bentobatch.engine.crew import PROBING
 from bentobatch.engine.inline import document_file, inline_file
 from bentobatch.engine.job import BatchJob, digest_of
 from bentobatch.engine.place import place_of
@@ -49,6 +50,7 @@ class Planner:
         doing: Callable[[str], None] | None = None,
     ) -> None:
         self.doing = doing or (lambda _: None)
+        self.probe_deaths = 0
         self.job = job
         self.service = service
         self.api: InferenceAPI = service.get_inference_api(job.api)
@@ -220,7 +222,7 @@ class Planner:
         """The prediction columns: declared by the api, or found by scoring the first rows."""
         if self.api.output_schema is not None:
             return self.api.output_schema
-        self.doing("the model scored the first rows")
+        self.doing(PROBING)
         width = naming.known_width(self.service) if self.rule.names is None and not lines else None
         return probe_predictions(
             self.job,
@@ -232,6 +234,7 @@ class Planner:
             lines=lines,
             advice=naming.width_advice(features, width, self.api),
             storage_options=self.storage_options,
+            deaths=self.probe_deaths,
         )
 
     def _output_schema(self, kept: Sequence[str], schema: pa.Schema, predictions: pa.Schema) -> pa.Schema:

@@ -34,8 +34,12 @@ def probe_predictions(
     lines: bool,
     advice: str | None,
     storage_options: Mapping[str, Any] | None,
+    deaths: int = 0,
 ) -> pa.Schema:
     """The schema of the predictions for the first rows that can be scored.
+
+    ``deaths``: so many earlier probes took their process with them. The first of them names no row, so single rows are
+    probed from then on, and each further death has shown a row to pass over.
 
     Raises:
         DataError: every row fails, and ``advice`` says which declaration is missing.
@@ -45,7 +49,7 @@ def probe_predictions(
     read_plan = ReadPlan(
         schema=schema.empty_table().select(features).schema,
         lines=lines,
-        chunk_rows=min(PROBE_ROWS, job.batch_rows),
+        chunk_rows=min(PROBE_ROWS, job.batch_rows) if deaths == 0 else 1,
         chunk_bytes=job.batch_bytes,
         delimiter=job.delimiter,
         nulls=job.nulls,
@@ -55,6 +59,8 @@ def probe_predictions(
     chunks = 0
     for chunk in _first_chunks(files, read_plan, storage_options):
         chunks += 1
+        if chunks < deaths:
+            continue
         try:
             scored = scorer.score(chunk.batch, skip=chunk.bad)
         except EveryRowFails as error:

@@ -20,12 +20,14 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from bentobatch.engine.crew import Crew, OnRows, Outcome, PlanSummary
+from bentobatch.engine.crew import PROBING, Crew, OnRows, Outcome, PlanSummary
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.wire import Wire, error_from_json
 from bentobatch.errors import DataError, ModelError
 
 _LOG = logging.getLogger("bentobatch")
+MOST_PROBE_DEATHS = 4
+"""A model that ended its process so often on the first rows, one of them at a time in the end, does so on every row."""
 _ONE_THREAD = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -81,6 +83,10 @@ class Child:
         self.wire.close()
 
 
+class _ProbeDiedError(ModelError):
+    """The planning process ended while the model scored the first rows."""
+
+
 class _Running:
     """A split in a child's hands."""
 
@@ -116,8 +122,18 @@ class ProcessCrew(Crew):
 
     def plan(self, job: BatchJob, *, restart: bool = False, keep: bool = True) -> PlanSummary:
         self._job = job
-        child = self._child()
-        answer = self._ask(child, {"do": "plan", "restart": restart, "keep": keep}, doing="the job was being planned")
+        deaths = 0
+        while True:
+            message = {"do": "plan", "restart": restart, "keep": keep, "probe_deaths": deaths}
+            try:
+                answer = self._ask(self._child(), message, doing="the job was being planned")
+                break
+            except _ProbeDiedError as error:
+                self._doing = ""
+                deaths += 1
+                if deaths == MOST_PROBE_DEATHS:
+                    raise
+                _LOG.warning("%s; trying other rows", error)
         summary = PlanSummary.from_json(answer)
         self._plan_id = summary.plan_id
         return summary
@@ -196,9 +212,8 @@ class ProcessCrew(Crew):
                 self._drop(child)
                 if self._doing.startswith("reading "):
                     raise DataError(f"reader crashed on {self._doing.removeprefix('reading ')}: {end}")
-                raise ModelError(
-                    f"{end} while {self._doing or doing}; look for a crash or an exit in the bundle's code"
-                )
+                kind = _ProbeDiedError if self._doing == PROBING else ModelError
+                raise kind(f"{end} while {self._doing or doing}; look for a crash or an exit in the bundle's code")
             if "error" in answer:
                 raise error_from_json(answer["error"])
             if "result" in answer:

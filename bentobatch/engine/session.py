@@ -48,10 +48,20 @@ class Session:
         return self._plan
 
     def make_plan(
-        self, *, restart: bool = False, keep: bool = True, doing: Callable[[str], None] | None = None
+        self,
+        *,
+        restart: bool = False,
+        keep: bool = True,
+        doing: Callable[[str], None] | None = None,
+        probe_deaths: int = 0,
     ) -> PlanSummary:
-        """Plan the job and take over what earlier runs scored; ``doing`` is told of each step before it is taken."""
-        self.use_plan(planner_of(self.job, self.service, storage_options=self.storage_options, doing=doing).plan())
+        """Plan the job and take over what earlier runs scored; ``doing`` is told of each step before it is taken.
+
+        ``probe_deaths``: how often planning this job has ended its process while the first rows were scored.
+        """
+        planner = planner_of(self.job, self.service, storage_options=self.storage_options, doing=doing)
+        planner.probe_deaths = probe_deaths
+        self.use_plan(planner.plan())
         plan = self.plan
         record = committed(plan, place_of(plan.job), self.store, self.storage_options)
         table = self.service.get_inference_api(plan.job.api).input.batch_only

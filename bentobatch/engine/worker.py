@@ -71,7 +71,9 @@ class Worker:
         def doing(what: str) -> None:
             self.wire.send({"doing": what})
 
-        summary = self.session.make_plan(restart=message["restart"], keep=message["keep"], doing=doing)
+        summary = self.session.make_plan(
+            restart=message["restart"], keep=message["keep"], doing=doing, probe_deaths=message["probe_deaths"]
+        )
         result: dict[str, Any] = summary.to_json()
         return result
 

@@ -645,3 +645,22 @@ def test_a_run_with_far_too_many_rejects_stops_early(bundles: Path, tmp_path: Pa
         "error_type": lost[0]["error_type"], "error": lost[0]["error"], "values": lost[0]["values"], "raw": b"200,oops",
     }  # fmt: skip
     assert "oops" in lost[0]["error"]
+
+
+def test_a_row_that_ends_its_worker_is_left_out_even_if_it_is_the_first(bundles: Path, tmp_path: Path) -> None:
+    """Planning scores the first rows too; one of them that ends the process costs itself, like any other."""
+    picky_input(tmp_path / "in.parquet", {0: -2}, rows=8)
+    done = picky(bundles, tmp_path, "--max-rejects", "1", "--executor", "inline")
+    assert done.returncode == 0, done.stderr
+    scored = pq.read_table(tmp_path / "o.parquet").to_pandas()
+    assert scored.index[scored["prediction"].isna()].tolist() == [0]
+    assert scored["prediction"][7] == 22.0
+
+
+def test_a_model_that_ends_every_worker_is_said_so(bundles: Path, tmp_path: Path) -> None:
+    """Exit 70, not 0, after a few tries."""
+    picky_input(tmp_path / "in.parquet", dict.fromkeys(range(8), -2), rows=8)
+    done = picky(bundles, tmp_path, "--max-rejects", "100%", "--executor", "inline")
+    assert done.returncode == 70, done.stderr
+    assert "status 0 while the model scored the first rows" in done.stderr
+    assert not (tmp_path / "o.parquet").exists()
