@@ -189,8 +189,10 @@ class ProcessCrew(Crew):
 
     def _ready(self) -> Child:
         """A worker process that knows the plan and runs nothing."""
-        for child in self._children:
-            if not child.running:
+        for child in list(self._children):
+            if child.process.poll() is not None:
+                self._drop(child)  # it was ended while nobody listened to it, for want of memory perhaps
+            elif not child.running:
                 return child
         child = self._child()
         self._start_child(child, fresh=True)
