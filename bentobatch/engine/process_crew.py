@@ -208,7 +208,15 @@ class ProcessCrew(Crew):
         with contextlib.suppress(BrokenPipeError):
             child.wire.send(message)  # a child that is gone is noticed by what it does not answer
         while True:
-            answer = child.wire.receive()
+            # the first rows are scored during planning, so a hang on one of them is ended here like that of a split
+            child.wire.socket.settimeout(self._split_timeout if self._doing == PROBING else None)
+            try:
+                answer = child.wire.receive()
+            except TimeoutError:
+                self._drop(child)
+                raise _ProbeDiedError(
+                    f"no end after --split-timeout {self._split_timeout:g} s while {PROBING}"
+                ) from None
             if answer is None:
                 end = child.end_of()
                 self._drop(child)
