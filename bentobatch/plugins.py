@@ -53,7 +53,11 @@ TABLES: dict[str, dict[str, Plugin]] = {
         "JSONArtifact": Plugin(f"{_FRAMEWORK}.json:JSONArtifact"),
         "TextFileArtifact": Plugin(f"{_FRAMEWORK}.text:TextFileArtifact"),
     },
-    "executors": {},
+    "executors": {
+        "dask": Plugin("bentobatch_dask.executor:DaskScheduler", "pip install bentobatch[dask]"),
+        "spark": Plugin("bentobatch_spark.executor:SparkScheduler", "pip install bentobatch[spark]"),
+        "celery": Plugin("bentobatch_celery.executor:CeleryScheduler", "pip install bentobatch[celery]"),
+    },
 }
 
 

@@ -6,9 +6,6 @@ what passes between them survives JSON, and running any of them twice changes no
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,23 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bentobatch.bundle.manifest import read_manifest
-from bentobatch.engine.crew import Crew
 from bentobatch.engine.driver import Run
+from bentobatch.engine.executors import check_executor, crew_for, name_of
 from bentobatch.engine.job import DEFAULT_BATCH_BYTES, DEFAULT_BATCH_ROWS, DEFAULT_NULLS, DEFAULT_SPLIT_ROWS, BatchJob
 from bentobatch.engine.place import absolute, place_of
-from bentobatch.engine.process_crew import ProcessCrew
+from bentobatch.engine.printing import run_and_print
 from bentobatch.engine.redrive_job import AS_PARENT, find_parent, redrive_job
 from bentobatch.engine.report import Progress, RunReport
-from bentobatch.errors import TooManyRejectsError, UsageError
+from bentobatch.errors import UsageError
 from bentobatch.repository.local import resolve
 
 if TYPE_CHECKING:
     from bentobatch.engine.plan import Plan
-
-_LOG = logging.getLogger("bentobatch")
-EXECUTORS = ("auto", "inline", "threads", "processes")
-_COPY = 1 << 20
-_TOLD_REJECTS = 20
+    from bentobatch.engine.scheduler import Scheduler
 
 
 def make_job(
@@ -125,8 +118,9 @@ def run(
     bundle: str | Path,
     api: str = "predict",
     *,
-    executor: str = "auto",
+    executor: str | Scheduler = "auto",
     workers: int | None = None,
+    executor_options: Mapping[str, Any] | None = None,
     split_timeout: float | None = None,
     restart: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -136,30 +130,84 @@ def run(
     break_lock: bool = False,
     **options: Any,
 ) -> RunReport:
-    """Score an input with a bundle; all keywords of ``make_job`` are taken too.
-
-    ``executor`` is "auto", "inline", "threads" or "processes"; ``workers`` how many threads or processes (default: the
-    cores). ``split_timeout`` is in seconds and needs child processes. ``restart`` forgets what earlier runs scored.
-    ``isolated`` runs user code and native readers in child processes only, whatever the executor, as the command line
-    does; without it "inline" and "threads" run in this process, and a model that ends the process ends the caller.
-    ``storage_options`` go to fsspec and are never written anywhere. ``print_to`` gets JSON lines, after the commit, when
-    there is no ``output_file``. ``break_lock`` takes the lease on an output in a bucket from the run that holds it, which
-    then stops (75) and cannot commit.
+    """Score an input with a bundle; all keywords of ``make_job`` are taken too, and those of ``run_job``.
 
     Raises:
         BentobatchError: one of its subclasses, each with its ``exit_code``; see bentobatch.errors.
     """
-    _check_executor(executor, workers)
-    job = make_job(bundle, api, **options)
+    check_executor(executor, workers, executor_options)
+    return run_job(
+        make_job(bundle, api, **options),
+        executor=executor,
+        workers=workers,
+        executor_options=executor_options,
+        split_timeout=split_timeout,
+        restart=restart,
+        storage_options=storage_options,
+        isolated=isolated,
+        on_progress=on_progress,
+        print_to=print_to,
+        break_lock=break_lock,
+    )
+
+
+def run_job(
+    job: BatchJob,
+    *,
+    executor: str | Scheduler = "auto",
+    workers: int | None = None,
+    executor_options: Mapping[str, Any] | None = None,
+    split_timeout: float | None = None,
+    restart: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    isolated: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    print_to: BinaryIO | None = None,
+    break_lock: bool = False,
+) -> RunReport:
+    """Score what a job says.
+
+    ``executor`` is "auto", "inline", "threads", "processes", a scheduler by its name ("dask", "spark", "celery"), with
+    ``executor_options`` for it, or an open scheduler; ``workers`` how many threads or processes (default: the cores).
+    ``split_timeout`` is in seconds and needs child processes. ``restart`` forgets what earlier runs scored.
+    ``isolated`` runs user code and native readers in child processes only, whatever the executor, as the command line
+    does; without it "inline" and "threads" run in this process, and a model that ends the process ends the caller.
+    ``storage_options`` go to fsspec and are never written or sent anywhere; a scheduler's workers have their own (see
+    engine.remote). ``print_to`` gets JSON lines, after the commit, when there is no ``output_file``. ``break_lock`` takes
+    the lease on an output in a bucket from the run that holds it, which then stops (75) and cannot commit.
+
+    Raises:
+        BentobatchError: one of its subclasses, each with its ``exit_code``; see bentobatch.errors.
+    """
+    check_executor(executor, workers, executor_options)
     if job.output_file is None and print_to is None:
         raise UsageError("no output_file, and nowhere to print to: give one of output_file and print_to")
-    in_children = isolated or executor == "processes" or split_timeout is not None
-    crew = _crew(in_children, storage_options, split_timeout)
+    crew = crew_for(
+        executor,
+        isolated=isolated,
+        workers=workers,
+        storage_options=storage_options,
+        split_timeout=split_timeout,
+        options=executor_options,
+    )
+
+    def drive(of: BatchJob) -> RunReport:
+        return Run(
+            of,
+            crew,
+            executor=name_of(executor),
+            workers=workers,
+            restart=restart,
+            on_progress=on_progress,
+            storage_options=storage_options,
+            break_lock=break_lock,
+        ).run()
+
     try:
         if job.output_file is not None:
-            return _drive(job, crew, executor, workers, restart, on_progress, storage_options, break_lock)
+            return drive(job)
         assert print_to is not None
-        return _print(job, crew, executor, workers, on_progress, storage_options, print_to)
+        return run_and_print(job, drive, print_to)
     finally:
         crew.close()
 
@@ -170,8 +218,9 @@ def redrive(
     *,
     max_rejects: str | int | None = AS_PARENT,
     max_discards: str | int | None = AS_PARENT,
-    executor: str = "auto",
+    executor: str | Scheduler = "auto",
     workers: int | None = None,
+    executor_options: Mapping[str, Any] | None = None,
     split_timeout: float | None = None,
     restart: bool = False,
     state_dir: str | Path | None = None,
@@ -187,12 +236,11 @@ def redrive(
     and their position in it, so a mended file must have as many rows as before. Rows that are still bad stay rejects, in
     a new rejects file. ``max_rejects`` is a count of rows, a share of the output's rows, or None for no limit; the
     default lets as many rows be rejected as are now. That of ``max_discards`` is the limit which the output's own run
-    had. ``state_dir`` must be given where that run had it. The other keywords are those of ``run``.
+    had. ``state_dir`` must be given where that run had it. The other keywords are those of ``run_job``.
 
     Raises:
         BentobatchError: one of its subclasses, each with its ``exit_code``; see bentobatch.errors.
     """
-    _check_executor(executor, workers)
     folder = None if state_dir is None else str(state_dir)
     parent, earlier = find_parent(str(output), state_dir=folder, storage_options=storage_options)
     scorer = resolve(parent.bundle if bundle is None else str(bundle), trust=trust)
@@ -204,18 +252,17 @@ def redrive(
         max_rejects=None if max_rejects is None else str(max_rejects),
         max_discards=None if max_discards is None else str(max_discards),
     )
-    crew = _crew(isolated or executor == "processes" or split_timeout is not None, storage_options, split_timeout)
-    try:
-        return _drive(job, crew, executor, workers, restart, on_progress, storage_options, False)
-    finally:
-        crew.close()
-
-
-def _check_executor(executor: str, workers: int | None) -> None:
-    if executor not in EXECUTORS:
-        raise UsageError(f"unknown executor {executor!r}; known are {', '.join(EXECUTORS)}")
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
+    return run_job(
+        job,
+        executor=executor,
+        workers=workers,
+        executor_options=executor_options,
+        split_timeout=split_timeout,
+        restart=restart,
+        storage_options=storage_options,
+        isolated=isolated,
+        on_progress=on_progress,
+    )
 
 
 def describe(
@@ -233,7 +280,7 @@ def describe(
     with tempfile.TemporaryDirectory(prefix="bentobatch-") as folder:
         if printed:
             job = replace(job, output_file=f"{folder}/output.jsonl")
-        crew = _crew(isolated, storage_options, None)
+        crew = crew_for("auto", isolated=isolated, storage_options=storage_options)
         try:
             summary = crew.plan(job, keep=False)
         finally:
@@ -311,81 +358,6 @@ def _session(job: BatchJob, storage_options: Mapping[str, Any] | None) -> Any:
     from bentobatch.engine.session import Session  # as in commit
 
     return Session(job, storage_options=storage_options)
-
-
-def _crew(in_children: bool, storage_options: Mapping[str, Any] | None, split_timeout: float | None) -> Crew:
-    if in_children:
-        return ProcessCrew(storage_options=storage_options, split_timeout=split_timeout)
-    from bentobatch.engine.local_crew import LocalCrew  # as in commit
-
-    return LocalCrew(storage_options=storage_options)
-
-
-def _drive(
-    job: BatchJob,
-    crew: Crew,
-    executor: str,
-    workers: int | None,
-    restart: bool,
-    on_progress: Callable[[Progress], None] | None,
-    storage_options: Mapping[str, Any] | None,
-    break_lock: bool = False,
-) -> RunReport:
-    return Run(
-        job,
-        crew,
-        executor=executor,
-        workers=workers,
-        restart=restart,
-        on_progress=on_progress,
-        storage_options=storage_options,
-        break_lock=break_lock,
-    ).run()
-
-
-def _print(
-    job: BatchJob,
-    crew: Crew,
-    executor: str,
-    workers: int | None,
-    on_progress: Callable[[Progress], None] | None,
-    storage_options: Mapping[str, Any] | None,
-    print_to: BinaryIO,
-) -> RunReport:
-    """Run into a temporary file and copy it to ``print_to``; nothing of it is resumed."""
-    if job.output_format not in (None, "jsonl"):
-        raise UsageError(f"without --output-file the output is JSON lines, not {job.output_format}")
-    with tempfile.TemporaryDirectory(prefix="bentobatch-") as folder:
-        spool, lost = Path(folder) / "output.jsonl", Path(folder) / "rejects.jsonl"
-        job = replace(
-            job, output_file=str(spool), output_format=None, state_dir=None, rejects_file=job.rejects_file or str(lost)
-        )
-        try:
-            report = _drive(job, crew, executor, workers, False, on_progress, storage_options)
-        except TooManyRejectsError as error:
-            raise TooManyRejectsError(str(error).replace(f"see {lost}", "they are listed above")) from error
-        finally:
-            _tell_rejects(lost)
-        with spool.open("rb") as source:
-            shutil.copyfileobj(source, print_to, _COPY)
-        print_to.flush()
-    return replace(report, output=None, rejects_file=None if report.rejects_file == str(lost) else report.rejects_file)
-
-
-def _tell_rejects(path: Path) -> None:
-    """Log the first rejects of a run that keeps no file of them."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file):
-            if number == _TOLD_REJECTS:
-                _LOG.warning("more rows were lost; --rejects-file keeps all of them")
-                return
-            lost = json.loads(line)
-            place = f"{lost['file']}" + (f" line {lost['line']}" if lost["line"] else "")
-            _LOG.warning(
-                "row %d (%s): %s: %s: %s", lost["row"], place, lost["stage"], lost["error_type"], lost["error"]
-            )
 
 
 def _several(value: Any) -> list[Any]:

@@ -195,7 +195,29 @@ _WORK = (
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="Who scores the splits: auto, inline, threads, processes, or one that an integration adds.",
+        help="Who scores the splits: auto, inline, threads or processes on this machine, or dask, spark or celery.",
+    ),
+    _work(
+        "--dask-scheduler",
+        metavar="ADDRESS",
+        help="The scheduler of --executor dask, such as tcp://host:8786.  [default: processes on this machine]",
+    ),
+    _work(
+        "--spark-master",
+        metavar="URL",
+        help="The master of --executor spark, such as spark://host:7077 or "
+        "sc://host:15002 (Spark Connect).  [default: local[*]]",
+    ),
+    _work(
+        "--broker",
+        metavar="URL",
+        help="The broker of --executor celery, such as redis://host:6379/0.  "
+        "[default: the environment's CELERY_BROKER_URL]",
+    ),
+    _work(
+        "--celery-app",
+        metavar="MODULE:NAME",
+        help="The Celery app of --executor celery, instead of --broker.  [default: none]",
     ),
     _work(
         "--workers", type=click.IntRange(min=1), metavar="COUNT", help="Splits at a time.  [default: by the machine]"

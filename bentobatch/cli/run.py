@@ -25,7 +25,14 @@ from bentobatch.engine.report import RunReport
 from bentobatch.engine.stop import Stopped
 from bentobatch.errors import OutputError, StorageError, UsageError
 
-_NO_PART_OF_A_PLAN = ("executor", "workers", "split_timeout", "restart", "break_lock")
+_OF_SCHEDULERS = {
+    "dask_scheduler": ("dask", "address"),
+    "spark_master": ("spark", "master"),
+    "broker": ("celery", "broker"),
+    "celery_app": ("celery", "app"),
+}
+"""Options of one executor each: its name, and the keyword that it takes them by."""
+_NO_PART_OF_A_PLAN = ("executor", "executor_options", "workers", "split_timeout", "restart", "break_lock")
 
 
 @click.command("run", cls=RunCommand, short_help="Score data with a bundle.")
@@ -73,6 +80,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     arguments = dict(options)
     arguments["restart"] = not arguments.pop("resume")
     arguments["allow_pickle"] = not arguments.pop("no_pickle")
+    arguments["executor_options"] = _executor_options(arguments)
     arguments["storage_options"] = dict(arguments["storage_options"]) or None
     for name in ("keep", "exclude", "nulls"):
         if arguments[name] is None:
@@ -80,6 +88,19 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     if not arguments["input"] and not arguments["input_file"]:
         raise UsageError("nothing to score: give values with --input or files with --input-file")
     return arguments
+
+
+def _executor_options(arguments: dict[str, Any]) -> dict[str, str] | None:
+    """The options of the executor that was asked for, taken out of ``arguments``."""
+    options: dict[str, str] = {}
+    for name, (executor, keyword) in _OF_SCHEDULERS.items():
+        value = arguments.pop(name)
+        if value is None:
+            continue
+        if arguments["executor"] != executor:
+            raise UsageError(f"--{name.replace('_', '-')} belongs to --executor {executor}: give both")
+        options[keyword] = value
+    return options or None
 
 
 def _run(bundle: str, api: str, arguments: dict[str, Any], display: ProgressDisplay) -> RunReport:

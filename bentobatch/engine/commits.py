@@ -242,7 +242,7 @@ class Commit(Staging):
     def _drop_parts(self, *, siblings: bool) -> None:
         """Remove what only an unfinished run needs; the plan, the record and the rejects stay. ``siblings``: other plans
         into this output go as well, since what they had in common with this one was taken over."""
-        for name in ("parts", "receipts", "attempts", "staging", "empty"):
+        for name in ("parts", "receipts", "attempts", "staging", "empty", "bundle.zip"):
             self.store.delete(f"{self.plan.plan_id}/{name}")
         if not self.place.remote:
             remove(self._staging())

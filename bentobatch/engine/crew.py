@@ -78,8 +78,9 @@ class Crew(ABC):
         """Plan the job; with ``restart`` forget what earlier runs scored. ``keep`` False leaves no trace (a dry run)."""
 
     @abstractmethod
-    def start(self, executor: str, workers: int) -> None:
-        """Get ready to score with "inline", "threads" or "processes"."""
+    def start(self, executor: str, workers: int) -> int:
+        """Get ready to score with "inline", "threads", "processes" or a scheduler; how many splits will be scored at the
+        same time, which only a scheduler knows better than ``workers``."""
 
     @abstractmethod
     def submit(self, index: int) -> None:

@@ -7,12 +7,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bentobatch
-from bentobatch.engine import parts
 from bentobatch.engine.crew import Crew, Outcome, PlanSummary
+from bentobatch.engine.deaths import count_death
+from bentobatch.engine.executors import LOCAL
 from bentobatch.engine.job import BatchJob, allowed_rows
 from bentobatch.engine.lease import Lease, take_lease
 from bentobatch.engine.limits import over_limits
@@ -20,13 +21,11 @@ from bentobatch.engine.place import Place, place_of
 from bentobatch.engine.publish import check_place
 from bentobatch.engine.report import Progress, RunReport
 from bentobatch.engine.store import Store, store_at
-from bentobatch.errors import DataError, ModelError, TooManyRejectsError, UnavailableError
+from bentobatch.errors import TooManyRejectsError, UnavailableError
 
 _LOG = logging.getLogger("bentobatch")
 MOST_RETRIES = 3
 BACKOFF_SECONDS = 1.0
-MOST_FATAL_ROWS = 200
-"""A split that ended more workers than this has no bad rows; its model or its file ends every worker."""
 EARLY_REJECTS = 1_000
 """A run is stopped before its end only past so many rejects, so that a small limit still shows all of them."""
 _POLL_SECONDS = 0.5
@@ -48,6 +47,8 @@ def choose(executor: str, workers: int | None, summary: PlanSummary) -> Choice:
     pending = len(summary.takes) - len(summary.done)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = max(1, min(workers or cores, max(pending, 1)))
+    if executor not in LOCAL:
+        return Choice(executor, workers or 0, "as asked")
     if executor != "auto":
         return Choice(executor, 1 if executor == "inline" else count, "as asked")
     if count == 1:
@@ -109,7 +110,7 @@ class Run:
             check_place(self.place, overwrite=overwrite, storage_options=self.storage_options)
             choice = choose(self.executor, self.workers, summary)
             try:
-                self._score(summary, choice, lease)
+                choice = self._score(summary, choice, lease)
                 self._lap("score")
                 self._tell("commit", summary)
                 lease.check()
@@ -127,14 +128,14 @@ class Run:
 
     # -- scoring
 
-    def _score(self, summary: PlanSummary, choice: Choice, lease: Lease) -> None:
+    def _score(self, summary: PlanSummary, choice: Choice, lease: Lease) -> Choice:
         pending = deque(index for index in range(len(summary.takes)) if index not in summary.done)
         for index, lost in summary.done.items():
             self._count(summary, index, lost)
         self._tell("score", summary)
         if not pending:
-            return
-        self.crew.start(choice.executor, choice.workers)
+            return choice
+        choice = replace(choice, workers=self.crew.start(choice.executor, choice.workers))
         room = choice.workers * 2
         running: set[int] = set()
         while pending or running or self.solo or self.later:
@@ -157,6 +158,7 @@ class Run:
                 running.discard(outcome.index)
                 self._settle(summary, outcome, lease)
             self._tell("score", summary)
+        return choice
 
     def _due(self, pending: deque[int]) -> None:
         now = time.monotonic()
@@ -186,13 +188,7 @@ class Run:
         self.later.append((time.monotonic() + wait, outcome.index))
 
     def _died(self, summary: PlanSummary, outcome: Outcome) -> None:
-        key = summary.keys[outcome.index]
-        deaths = parts.record_death(self.store, summary.plan_id, key, outcome.rows)
-        _LOG.warning("split %d: %s (%d times)", outcome.index, outcome.death, deaths.count)
-        if outcome.rows is None and deaths.count >= parts.MOST_DEATHS and not deaths.ranges:
-            raise DataError(f"reader crashed on {outcome.file}: {outcome.death}, {deaths.count} times")
-        if deaths.count >= MOST_FATAL_ROWS:
-            raise ModelError(f"split {outcome.index}: {outcome.death}, {deaths.count} times; nothing can be left out")
+        count_death(self.store, summary.plan_id, summary.keys[outcome.index], outcome)
         self.solo.append(outcome.index)
 
     def _count(self, summary: PlanSummary, index: int, lost: tuple[int, int]) -> None:

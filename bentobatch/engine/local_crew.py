@@ -38,9 +38,10 @@ class LocalCrew(Crew):
         self._session = Session(job, storage_options=self._storage_options)
         return self._session.make_plan(restart=restart, keep=keep)
 
-    def start(self, executor: str, workers: int) -> None:
+    def start(self, executor: str, workers: int) -> int:
         if executor == "threads":
             self._pool = ThreadPoolExecutor(workers, thread_name_prefix="bentobatch-score")
+        return workers
 
     def submit(self, index: int) -> None:
         if self._pool is None:

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -49,9 +50,12 @@ class Child:
         ours, theirs = socket.socketpair()
         # the limit must stand before numpy is imported; see session.limit_native_threads
         limits = {name: "1" for name in _ONE_THREAD if name not in os.environ}
+        # the kernel ends a child with the thread that started it, and only the main one lasts as long as its process
+        tied = threading.current_thread() is threading.main_thread()
+        parent = str(os.getpid()) if tied else "-"
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), str(os.getpid()), json.dumps(sys.path)],
+                [sys.executable, "-c", _START, str(theirs.fileno()), parent, json.dumps(sys.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -111,7 +115,7 @@ class ProcessCrew(Crew):
     ) -> None:
         self._storage_options = dict(storage_options or {})
         self._on_rows = on_rows
-        self._split_timeout = split_timeout
+        self.split_timeout = split_timeout
         self._children: list[Child] = []
         self._job: BatchJob | None = None
         self._plan_id: str | None = None
@@ -138,9 +142,19 @@ class ProcessCrew(Crew):
         self._plan_id = summary.plan_id
         return summary
 
-    def start(self, executor: str, workers: int) -> None:
+    def attach(self, job: BatchJob, plan_id: str) -> None:
+        """Serve a plan that was made elsewhere and is kept beside the output: one split at a time, in one child."""
+        self._job, self._plan_id = job, plan_id
+        self.start("inline", 1)
+
+    def warm(self) -> None:
+        """Load the bundle now, if it is not loaded yet."""
+        self._ready()
+
+    def start(self, executor: str, workers: int) -> int:
         self._size = workers if executor == "processes" else 1
         self._threads = workers if executor == "threads" else 1
+        return workers
 
     def submit(self, index: int) -> None:
         self._waiting.append(index)
@@ -209,13 +223,13 @@ class ProcessCrew(Crew):
             child.wire.send(message)  # a child that is gone is noticed by what it does not answer
         while True:
             # the first rows are scored during planning, so a hang on one of them is ended here like that of a split
-            child.wire.socket.settimeout(self._split_timeout if self._doing == PROBING else None)
+            child.wire.socket.settimeout(self.split_timeout if self._doing == PROBING else None)
             try:
                 answer = child.wire.receive()
             except TimeoutError:
                 self._drop(child)
                 raise _ProbeDiedError(
-                    f"no end after --split-timeout {self._split_timeout:g} s while {PROBING}"
+                    f"no end after --split-timeout {self.split_timeout:g} s while {PROBING}"
                 ) from None
             if answer is None:
                 end = child.end_of()
@@ -291,13 +305,13 @@ class ProcessCrew(Crew):
         ]
 
     def _overdue(self) -> list[Outcome]:
-        if self._split_timeout is None:
+        if self.split_timeout is None:
             return []
         outcomes: list[Outcome] = []
         for child in list(self._children):
-            late = [index for index, run in child.running.items() if time.monotonic() - run.since > self._split_timeout]
+            late = [index for index, run in child.running.items() if time.monotonic() - run.since > self.split_timeout]
             if late:
-                outcomes += self._died(child, f"no end after --split-timeout {self._split_timeout:g} s")
+                outcomes += self._died(child, f"no end after --split-timeout {self.split_timeout:g} s")
         return outcomes
 
     def _drop(self, child: Child) -> None:

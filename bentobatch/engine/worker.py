@@ -150,8 +150,9 @@ def die_with_parent(parent: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """The process's entry."""
-    descriptor, parent = int(arguments[0]), int(arguments[1])
-    die_with_parent(parent)
+    descriptor = int(arguments[0])
+    if arguments[1] != "-":  # else the closed wire tells that the leader is gone
+        die_with_parent(int(arguments[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the leader decides
     # what the user's code prints must not mix with the leader's output
     os.dup2(2, 1)

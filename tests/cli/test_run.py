@@ -58,6 +58,7 @@ def test_all_options_reach_the_engine(fake_runs, capfd) -> None:
         "expect": ("rejects < 1%", "rows > 5"),
         "split_timeout": 1.5,
         "executor": "threads",
+        "executor_options": None,
         "workers": 2,
         "batch_rows": 10,
         "batch_bytes": 1_000_000,
@@ -249,3 +250,15 @@ def test_a_dry_run_is_json_with_json_logs(fake_runs, capfd) -> None:
     fake_runs.plan = PLAN
     assert main([*TO_FILE, "--dry-run", "--log-format", "json"]) == 0
     assert json.loads(capfd.readouterr().out) == PLAN
+
+
+@pytest.mark.parametrize(
+    ("option", "executor"),
+    [("--dask-scheduler", "dask"), ("--spark-master", "spark"), ("--broker", "celery"), ("--celery-app", "celery")],
+)
+def test_an_option_of_one_executor_is_refused_with_another(fake_runs, capfd, option, executor) -> None:
+    """It would be without effect, and the user would believe that the cluster works."""
+    assert main([*TO_FILE, option, "tcp://127.0.0.1:1"]) == 2
+    assert f"{option} belongs to --executor {executor}: give both" in capfd.readouterr().err
+    assert main([*TO_FILE, "--executor", executor, option, "tcp://127.0.0.1:1"]) == 0
+    assert list(fake_runs.asked["executor_options"].values()) == ["tcp://127.0.0.1:1"]

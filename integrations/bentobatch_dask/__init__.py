@@ -1,0 +1,1 @@
+"""This package is bentobatch on Dask: jobs split over a cluster's workers, and predictions for Dask DataFrames."""
