@@ -27,10 +27,10 @@ endif
 # uv is used where it is new enough to install dependency groups.
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e '--group' && command -v uv)
 
-.PHONY: help setup test lint format demo crash clean check-machine
+.PHONY: help setup test lint format demo crash bench bench-peers clean check-machine
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 setup: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/demo ## make .venv with everything in it
 
@@ -53,6 +53,13 @@ demo: $(STAMPS)/demo ## train, save a bundle, score a million rows, compare (in 
 N ?= 1000
 crash: $(STAMPS)/test ## kill runs at N instants and compare (N=1000; hours)
 	@BENTOBATCH_CRASH_KILLS=$(N) $(BIN)/python -m pytest tests/faults/test_crash.py
+
+ROUNDS ?= 5
+bench: $(STAMPS)/bench ## measure it beside hand-written loops (ROUNDS=5 ONLY=W1,W2; needs 12 GB of disk, an hour or two)
+	@$(BIN)/python tests/benchmarks/bench.py --rounds $(ROUNDS) --only "$(ONLY)"
+
+bench-peers: $(STAMPS)/bench ## measure it beside other engines (ROUNDS=5 ONLY=W1,W2)
+	@$(BIN)/python tests/benchmarks/bench_peers.py --rounds $(ROUNDS) --only "$(ONLY)"
 
 clean: ## remove .venv and all that was built
 	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -81,7 +88,7 @@ endif
 	mkdir -p $(STAMPS) && touch $@
 
 # One rule for the groups of pyproject.toml: the project itself (editable), and the group named like the stamp.
-$(STAMPS)/lint $(STAMPS)/test $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml setup.cfg
+$(STAMPS)/lint $(STAMPS)/test $(STAMPS)/demo $(STAMPS)/bench: $(STAMPS)/venv pyproject.toml setup.cfg
 ifneq ($(UV),)
 	"$(UV)" pip install --quiet --python $(BIN)/python --editable . --group $(@F)
 else

@@ -10,27 +10,35 @@ from typing import Any
 from bentobatch.bundle.load import forget_origin, load_again, origin_of_service, reduced_class
 from bentobatch.bundle.load import load as load_folder
 from bentobatch.bundle.save import save_bundle
-from bentobatch.repository.local import LocalRepository, resolve
+from bentobatch.repository.local import LocalRepository, is_home, open_repository, resolve
 from bentobatch.service.core import ServiceCore
 from bentobatch.tags import Tag
 
 
 def load(
-    bundle: str | os.PathLike[str], *, digest: str | None = None, allow_pickle: bool = True, trust: bool = False
+    bundle: str | os.PathLike[str],
+    *,
+    digest: str | None = None,
+    allow_pickle: bool = True,
+    trust: bool = False,
+    repository_url: str | None = None,
 ) -> Any:
     """The service in a bundle, with its models, ready to be called. Runs the bundle's code.
 
-    ``bundle``: its folder, an archive of it, a URL (``URL@sha256:DIGEST``, or with ``trust``), or a tag of the local
-    repository, NAME:VERSION or NAME:latest. ``digest``: the content digest that it must have. ``allow_pickle=False``
-    refuses models that are stored as pickles.
+    ``bundle``: its folder, an archive of it, a URL (``URL@sha256:DIGEST``, or with ``trust``), or a tag of the
+    repository, NAME:VERSION or NAME:latest. ``repository_url``: which one, by default that of the settings. ``digest``: the
+    content digest that it must have. ``allow_pickle=False`` refuses models that are stored as pickles.
 
     Raises:
         NoInputError: there is no such bundle.
         UsageError: ``bundle`` is neither a path nor a tag, or a URL without a pinned digest and without ``trust``.
+        PolicyError: the policy of this machine does not let it run.
         BundleError: it was changed after it was saved, is not the one of ``digest``, or its code fails.
         MissingDependencyError: its code needs a library that is not installed.
     """
-    return load_folder(resolve(os.fspath(bundle), trust=trust), digest=digest, allow_pickle=allow_pickle)
+    return load_folder(
+        resolve(os.fspath(bundle), trust=trust, repository_url=repository_url), digest=digest, allow_pickle=allow_pickle
+    )
 
 
 class _ServiceClass(type):
@@ -44,19 +52,31 @@ class BentoService(ServiceCore, metaclass=_ServiceClass):
     loaded there again.
     """
 
-    def save(self, version: str | None = None, labels: Mapping[str, str] | None = None) -> str:
+    def save(
+        self,
+        version: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        *,
+        repository_url: str | None = None,
+    ) -> str:
         """Save into the local repository, as NAME/VERSION; returns the folder, which ``bentobatch.load`` takes.
 
         Without ``version`` the one of ``set_version`` is used, or a new one made for each saving. ``labels`` (text to
-        text) are written into the bundle.
+        text) are written into the bundle. It is then pushed to the repository at ``repository_url`` as well, by default
+        the one that the settings name, if they name one.
 
         Raises:
             UsageError: a model is missing, or the service's class or project cannot be saved; says what to do.
             OutputError: this version of the name is saved already.
+            UnavailableError, StorageError: it is saved here, and could not be pushed.
         """
         _settle_version(self, version)
+        shared = open_repository(repository_url)
         place = LocalRepository().place(Tag(self.name, str(self.version)))
-        return str(save_bundle(self, place, labels=labels))
+        saved = save_bundle(self, place, labels=labels)
+        if not is_home(shared):
+            shared.push(saved)
+        return str(saved)
 
     def save_to_dir(self, path: str | os.PathLike[str], version: str | None = None) -> str:
         """Save as the folder ``path`` itself, which must be absent or empty; returns it as it was given.

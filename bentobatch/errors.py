@@ -35,6 +35,10 @@ class BundleError(DataError):
     """A bundle cannot be read, was changed after it was saved, or its code cannot be loaded (exit 65)."""
 
 
+class PolicyError(BundleError):
+    """The policy of this machine does not let the bundle be run here; nothing of it was (exit 65)."""
+
+
 class NoInputError(BentobatchError):
     """No input file, or no bundle, of that name exists (exit 66)."""
 
@@ -45,6 +49,21 @@ class UnavailableError(BentobatchError):
     """A service that the job needs did not answer, after retries; the same command may work later (exit 69)."""
 
     exit_code = 69
+
+
+class OverloadedError(UnavailableError):
+    """More is waiting than can be answered in time, so this request was not taken; try again later (exit 69).
+
+    ``retry_after``: seconds after which there will be room, as far as one can tell now.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineError(UnavailableError):
+    """A request's deadline passed before it was its turn; nothing was scored for it (exit 69)."""
 
 
 class Retryable(BentobatchError):  # noqa: N818 - the public name that users raise, as documented
@@ -75,6 +94,10 @@ class OutputError(BentobatchError):
     """The output cannot be created where it was asked for (exit 73)."""
 
     exit_code = 73
+
+
+class ConflictError(OutputError):
+    """The repository holds another bundle under that tag; nothing was changed (exit 73)."""
 
 
 class StorageError(BentobatchError):

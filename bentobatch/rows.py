@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+FILE_FIELDS = ("path", "uri", "content")
+"""The fields of a struct column whose values are files: the name to show (string), the absolute path or URL (binary: a
+path may be no UTF-8; null where there is none) and the bytes (large_binary). A null is no file."""
+
 Stage = Literal["read", "convert", "model", "discard"]
 """Where a row was lost: parsing its bytes, making the user's value of it, inside the api, or by the api's own wish."""
 

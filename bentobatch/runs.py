@@ -33,7 +33,8 @@ def make_job(
     api: str = "predict",
     *,
     input: str | Sequence[str] | None = None,
-    input_file: str | Path | Sequence[str | Path] | None = None,
+    input_file: str | Path | Sequence[str | Path] | Mapping[str, str | Path | Sequence[str | Path]] | None = None,
+    files_root: str | Path | None = None,
     format: str | None = None,
     delimiter: str = ",",
     nulls: Sequence[str] = DEFAULT_NULLS,
@@ -63,7 +64,9 @@ def make_job(
 
     ``bundle`` is the folder of a bundle, a tag of the local repository (NAME:VERSION or NAME:latest), an archive, or a
     URL with its digest pinned (``URL@sha256:…``); ``trust`` takes a URL without. ``input`` is one
-    inline value or several, ``input_file`` one path, glob, directory or URL, or several. ``max_rejects`` and
+    inline value or several, ``input_file`` one path, glob, directory or URL, or several, or for an api with several inputs
+    a dict of these by the inputs' names. ``files_root`` is the folder of the files that a column of paths names, by
+    default the table's own. ``max_rejects`` and
     ``max_discards`` are a count or a share such as "1%"; None is no limit. ``expect`` holds what must be true of the output
     before it is committed, as lines of the grammar in bentobatch.expectations. ``batch_rows`` and ``batch_bytes`` bound one
     call of the api, ``split_rows`` what is lost when a worker dies. ``only_new`` scores the files that the output, a
@@ -75,14 +78,17 @@ def make_job(
     """
     folder = resolve(str(bundle), trust=trust)
     manifest = read_manifest(folder)
-    names = [str(name) for name in _several(input_file)]
+    named = input_file if isinstance(input_file, Mapping) else {}
+    plain = None if isinstance(input_file, Mapping) else input_file
     job = BatchJob(
         bundle=str(folder.resolve()),
         bundle_digest=manifest.digest,
         bundle_tag=str(manifest.tag),
         api=api,
         inputs=tuple(_several(input)),
-        input_files=tuple(absolute(name) if name else name for name in names),
+        input_files=_paths(plain),
+        named_files=tuple((name, _paths(paths)) for name, paths in named.items()),
+        files_root=None if files_root is None else absolute(str(files_root)),
         format=format,
         delimiter=delimiter,
         nulls=tuple(nulls),
@@ -364,6 +370,11 @@ def _several(value: Any) -> list[Any]:
     if value is None:
         return []
     return [value] if isinstance(value, (str, Path)) else list(value)
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    names = [str(name) for name in _several(value)]
+    return tuple(absolute(name) if name else name for name in names)
 
 
 def _output(path: str) -> str:

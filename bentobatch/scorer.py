@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -222,7 +223,7 @@ class _Attempt:
 
     def run(self, batch: pa.RecordBatch, rows: np.ndarray[Any, Any]) -> None:
         """Score ``batch``, whose row i is row ``rows[i]`` of the whole; halve what raises, front half first."""
-        pending = [(0, len(rows))]
+        pending = list(pairwise((0, *self.scorer.input.cuts(batch), len(rows))))[::-1]
         while pending:
             start, stop = pending.pop()
             if not self._score(batch.slice(start, stop - start), rows[start:stop], total=len(rows)):

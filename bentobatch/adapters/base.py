@@ -72,6 +72,11 @@ class InputAdapter(ABC):
             DataError: the text is malformed, or its rows do not fit the columns.
         """
 
+    def cuts(self, batch: pa.RecordBatch) -> Sequence[int]:  # noqa: ARG002 - for adapters whose values outgrow their bytes
+        """Rows, ascending, before which ``batch`` is to be cut into calls of its own, since the values of all rows would
+        be too large together (decoded images). They depend on the batch alone; most adapters need none."""
+        return ()
+
     @abstractmethod
     def convert(self, batch: pa.RecordBatch) -> Converted:
         """The arguments for the rows of ``batch``, which holds the feature columns (or LINE_COLUMN) and nothing else.

@@ -38,6 +38,21 @@ def file_entry(file: Path) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "size": size}
 
 
+def member_entry(root: Path, path: str) -> dict[str, Any]:
+    """The entry of one file of the bundle ``root`` as it is now, for a manifest that lists none.
+
+    Raises:
+        BundleError: it is no regular file, or stands behind a symbolic link.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    with open_member(root, path) as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return {"sha256": digest.hexdigest(), "size": size}
+
+
 def verify_file(root: Path, path: str, entry: Mapping[str, Any], *, keep: bool = False) -> bytes | None:
     """Check one file of the bundle ``root`` against its manifest entry; with ``keep`` return the very bytes checked.
 

@@ -7,13 +7,14 @@ it holds is verified again whenever it is used, so nothing is lost when a crash 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,12 @@ from bentobatch.bundle.archives import unpack
 from bentobatch.bundle.digest import verify_file
 from bentobatch.bundle.download import download
 from bentobatch.bundle.manifest import Manifest, parse_manifest, read_manifest
+from bentobatch.bundle.policy import check_policy
+from bentobatch.bundle.signatures import add_signatures, read_signatures
 from bentobatch.bundle.unpacking import LIMITS, Unpacked
 from bentobatch.bundle.urls import shown
-from bentobatch.errors import BundleError, StorageError, UsageError
+from bentobatch.bundle.verify import remove_extras, verify_bundle
+from bentobatch.errors import BundleError, NoInputError, PolicyError, StorageError, UsageError
 from bentobatch.settings import read_settings
 
 _PIN = re.compile(r"(?P<place>.*?)@sha256:(?P<digest>[^@/]*)", re.DOTALL)
@@ -89,7 +93,7 @@ def fetch(ref: str, *, trust: bool = False) -> Path:
         return Path(os.path.realpath(reference.place))
     cache = read_settings().home / "cache" / "bundles"
     cached = _cached(cache, reference.digest)
-    if cached is not None:
+    if cached is not None and _may_run(cached):  # else it may have been signed since
         return cached
     with _storage_errors(cache), _temporary(cache) as folder:
         root = folder / "bundle"
@@ -101,8 +105,30 @@ def fetch(ref: str, *, trust: bool = False) -> Path:
             if known is not None:
                 return known
         manifest = _verified(reference, root)
-        _remove_extras(root, manifest)
+        remove_extras(root, manifest)
         return _published(root, cache / manifest.digest)
+
+
+def kept(digest: str, bring: Callable[[Path], None], *, where: str) -> Path:
+    """The folder in the cache that holds the bundle of ``digest``, verified; where it is not there, ``bring`` fills an
+    empty folder with it. ``where`` names the bundle in messages.
+
+    Raises:
+        BundleError: what was brought is not that bundle; nothing is kept.
+        StorageError: the cache cannot be written.
+    """
+    if not _DIGEST.fullmatch(digest):  # it names a folder, and may come from a server
+        raise BundleError(f"{where}: {digest[:80]!r} is no digest")
+    cache = read_settings().home / "cache" / "bundles"
+    cached = _cached(cache, digest)
+    if cached is not None:
+        return cached
+    with _storage_errors(cache), _temporary(cache) as folder:
+        root = folder / "bundle"
+        root.mkdir()
+        bring(root)
+        remove_extras(root, verify_bundle(root, digest=digest, where=where))
+        return _published(root, cache / digest)
 
 
 # -- references ---------------------------------------------------------------------------------------------------
@@ -179,13 +205,21 @@ def _storage_errors(cache: Path) -> Iterator[None]:
         ) from error
 
 
+def _may_run(folder: Path) -> bool:
+    try:
+        check_policy(folder, read_manifest(folder))
+    except PolicyError:
+        return False
+    return True
+
+
 def _published(root: Path, target: Path) -> Path:
     try:
         os.rename(root, target)
     except OSError:
         if not layout.is_bundle(target):
             raise
-        return target  # somebody else brought the same content meanwhile
+        add_signatures(target, read_signatures(root))  # the same content is there, which may not be signed yet
     return target
 
 
@@ -219,7 +253,7 @@ def _bring_folder(reference: _Reference, root: Path, cache: Path) -> Path | None
     manifest = parse_manifest(data.getvalue(), reference.where.removeprefix("bundle "))
     _check_digest(reference, manifest)
     known = _cached(cache, manifest.digest)
-    if known is not None:
+    if known is not None and _may_run(known):
         return known
     sizes = {path: int(entry["size"]) for path, entry in manifest.files.items() if path != layout.MANIFEST}
     if len(sizes) > LIMITS.members or sum(sizes.values()) > LIMITS.bytes:
@@ -232,6 +266,11 @@ def _bring_folder(reference: _Reference, root: Path, cache: Path) -> Path | None
         for path, size in sizes.items():
             with target.new_file(path) as file:
                 download(_member_url(reference, path), file, most=size)
+        if read_settings().policy is not None:  # who signed it is asked by a policy only
+            signatures = io.BytesIO()
+            with contextlib.suppress(NoInputError, StorageError):  # a bucket may say "forbidden" of what is not there
+                download(_member_url(reference, layout.SIGNATURES), signatures, most=_MANIFEST_BYTES)
+                target.add_file(layout.SIGNATURES, [signatures.getvalue()])
     return None
 
 
@@ -262,10 +301,3 @@ def _check_digest(reference: _Reference, manifest: Manifest) -> None:
             f"{reference.where}: its digest is sha256:{manifest.digest}, not sha256:{reference.digest} as pinned: it "
             "is another bundle, or was saved anew; nothing was kept"
         )
-
-
-def _remove_extras(root: Path, manifest: Manifest) -> None:
-    """A folder of the cache holds what its digest covers, and nothing else."""
-    for path in list(layout.files_below(root)):
-        if path != layout.MANIFEST and path not in manifest.files:
-            (root / path).unlink()

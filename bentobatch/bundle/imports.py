@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from bentobatch.bundle.stdlib_views import Views
 
@@ -34,21 +34,51 @@ class OwnModule:
     """One module of a bundle. ``path`` is its file (a namespace's: a file in its folder that need not exist), ``data``
     the source that was verified; extension modules are loaded from their file."""
 
-    kind: Literal["module", "package", "namespace", "extension"]
+    kind: Literal["module", "package", "namespace", "extension", "provided"]
     path: Path
     data: bytes = b""
+
+
+class Provided(Protocol):
+    """Modules that the house gives to one bundle's code and pickles, in no file of the bundle (legacy.provided)."""
+
+    top: str
+    """The top name of all of them; the bundle's own files cannot have it."""
+
+    def modules(self) -> list[str]: ...
+
+    def declared(self) -> dict[str, str]: ...
+
+    def fill(self, module: ModuleType, name: str, code: BundleCode) -> None: ...
+
+    def resolve(self, module: str, name: str, code: BundleCode) -> Any: ...
 
 
 class BundleCode:
     """The modules of one bundle in this process. Make one with ``install``, which registers it."""
 
-    def __init__(self, digest: str, root: Path, files: Mapping[str, bytes | None]) -> None:
-        """``files``: the relative paths below ``root`` that the manifest lists; for .py files their verified source."""
+    def __init__(
+        self,
+        digest: str,
+        root: Path,
+        files: Mapping[str, bytes | None],
+        *,
+        zipped: Mapping[str, Mapping[str, bytes | None]] | None = None,
+        provided: Provided | None = None,
+    ) -> None:
+        """``files``: the relative paths below ``root`` that the manifest lists; for .py files their verified source.
+        ``zipped``: the same for archives below ``root`` that are on the search path, by the archive's path."""
         self.digest = digest
         self.root = root
         self.package = PREFIX + digest[:_DIGITS]
         self.files = tuple(files)
+        self.provided = provided
         self.modules = module_table(root, files)
+        for archive, inside in (zipped or {}).items():
+            self.modules |= {name: own for name, own in module_table(root / archive, inside).items() if name}
+        if provided is not None:
+            self.modules = {name: own for name, own in self.modules.items() if name.partition(".")[0] != provided.top}
+            self.modules |= {name: OwnModule("provided", root / "__init__.py") for name in provided.modules()}
         self.names = frozenset(name for name in self.modules if name and "." not in name)
         self.views = Views(self)
         self.builtins = {**vars(builtins), "__import__": self.import_}
@@ -80,13 +110,15 @@ class BundleCode:
             parent = parent.rpartition(".")[0]
         if parent and self.modules[parent].kind == "namespace":
             return self._graft(name)
+        if parent and self.modules[parent].kind == "provided":
+            raise ModuleNotFoundError(f"bentobatch provides no module {name!r} of BentoML's", name=name)
         raise ModuleNotFoundError(f"No module named {name!r} in the bundle at {self.root}", name=name)
 
     def resolve(self, module: str, name: str) -> Any:
         """What a pickle means by ``name`` in ``module``, or NotImplemented when the module is not the bundle's own."""
         private = self.private(module)
         if private is None:
-            return NotImplemented
+            return NotImplemented if self.provided is None else self.provided.resolve(module, name, self)
         found: Any = self.module_of(private)
         for part in name.split("."):
             found = getattr(found, part)
@@ -160,7 +192,7 @@ class OwnLoader(importlib.abc.SourceLoader):
         return self.source_to_code(self._own.data, self.path)
 
     def is_package(self, fullname: str) -> bool:  # noqa: ARG002
-        return self._own.kind in ("package", "namespace")
+        return self._own.kind in ("package", "namespace", "provided")
 
     def get_resource_reader(self, fullname: str) -> importlib.readers.FileReader:  # noqa: ARG002
         # FileReader wants nothing but .path, whatever its annotation says
@@ -168,6 +200,10 @@ class OwnLoader(importlib.abc.SourceLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         vars(module)["__builtins__"] = self._code.builtins
+        if self._own.kind == "provided":
+            assert self._code.provided is not None
+            self._code.provided.fill(module, plain_name(module.__name__), self._code)
+            return
         super().exec_module(module)
 
 
@@ -271,8 +307,10 @@ def _spec(code: BundleCode, fullname: str, own: OwnModule) -> importlib.machiner
         spec.has_location = True
         return spec
     spec = importlib.machinery.ModuleSpec(
-        fullname, OwnLoader(code, own), is_package=own.kind in ("package", "namespace")
+        fullname, OwnLoader(code, own), is_package=own.kind in ("package", "namespace", "provided")
     )
+    if own.kind == "provided":
+        return spec
     if own.kind != "namespace":
         spec.origin = str(own.path)
         spec.has_location = True

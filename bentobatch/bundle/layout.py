@@ -17,15 +17,20 @@ from typing import BinaryIO
 from bentobatch.errors import BundleError, UsageError
 
 MANIFEST = "bentoml.yml"
+SIGNATURES = "signatures.json"
 REQUIREMENTS = "requirements.txt"
 CONDA_ENVIRONMENT = "environment.yml"
 PYTHON_VERSION = "python_version"
 API_DOCS = "docs.json"
 README = "README.md"
 SETUP_SCRIPT = "setup.sh"
+COMPATIBILITY = "compatibility"
+"""The manifest's key for what else the bundle's code is given: {bentoml: VERSION, python_version: …}."""
 
 ARTIFACTS = "artifacts"
 WEB_STATIC_CONTENT = "web_static_content"
+ZIP_IMPORTS = "zipimports"
+"""The folder of code in .zip archives; a bundle that BentoML wrote has it, mostly empty."""
 RESERVED_FOLDERS = frozenset({ARTIFACTS, WEB_STATIC_CONTENT})
 """Folders below ``<Service>/`` that hold no code, so no local package can have such a name."""
 

@@ -6,23 +6,31 @@ Nothing is written into the bundle, and nothing of it runs before every file tha
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import platform
 import threading
 import traceback
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bentobatch.bundle import layout
 from bentobatch.bundle.digest import verify_file
 from bentobatch.bundle.imports import BundleCode, bundle_of, install, plain_name
 from bentobatch.bundle.manifest import Manifest, read_manifest
+from bentobatch.bundle.policy import check_policy
 from bentobatch.errors import BentobatchError, BundleError, MissingDependencyError, UsageError
 from bentobatch.frameworks.unpickle import class_resolver, function_builtins, pickles_refused
-from bentobatch.service.core import ServiceCore
+from bentobatch.legacy.advice import explain
+from bentobatch.legacy.loading import make_service
+from bentobatch.legacy.provided import ProvidedModules
+from bentobatch.service.core import ServiceCore, service_name
 
 _log = logging.getLogger("bentobatch.bundle")
 
@@ -46,6 +54,7 @@ def load(path: str | os.PathLike[str], *, digest: str | None = None, allow_pickl
 
     Raises:
         NoInputError: there is no bundle.
+        PolicyError: the policy of this machine does not let it run.
         BundleError: it was changed after it was saved, is not the one of ``digest``, or its code fails.
         MissingDependencyError: its code needs a library that is not installed.
     """
@@ -53,9 +62,10 @@ def load(path: str | os.PathLike[str], *, digest: str | None = None, allow_pickl
     manifest = read_manifest(root)
     code = _verified_code(root, manifest, digest)
     cls = _service_class(code, manifest)
+    if code.provided is not None:
+        cls._bento_service_bundle_path = str(root)  # type: ignore[attr-defined]  # BentoML's, where services found files
     with _names_of(code, manifest, allow_pickle=allow_pickle):
-        service = cls()
-        service.load_artifacts(root / manifest.service_name / layout.ARTIFACTS, manifest.artifacts)
+        service = make_service(cls, lambda made: _load_artifacts(made, root, manifest, code))
     state = vars(service)
     state["_version"] = manifest.service_version  # set_version would put @ver's numbers before it once more
     web_content = root / manifest.service_name / layout.WEB_STATIC_CONTENT
@@ -112,30 +122,120 @@ def _verified_code(root: Path, manifest: Manifest, digest: str | None) -> Bundle
         raise BundleError(
             f"bundle {root}: its digest is {manifest.digest}, not {wanted} as asked for: it was saved anew, or replaced"
         )
+    check_policy(root, manifest)
     prefix = f"{manifest.service_name}/"
     data = tuple(f"{prefix}{folder}/" for folder in layout.RESERVED_FOLDERS)
     files: dict[str, bytes | None] = {}
     for path, entry in manifest.files.items():
         is_code = path.startswith(prefix) and not path.startswith(data)
-        content = verify_file(root, path, entry, keep=is_code and path.endswith(".py"))
+        keep = is_code and (path.endswith(".py") or path.startswith(f"{prefix}{layout.ZIP_IMPORTS}/"))
+        fresh = manifest.written_by is not None  # the entry was made from the file just now
+        content = None if fresh and not keep else verify_file(root, path, entry, keep=keep)
         if is_code:
             files[path.removeprefix(prefix)] = content
     with _lock:
         code = _codes.get(manifest.digest)
         if code is None or (code.root.parent != root and not layout.is_bundle(code.root.parent)):
-            code = _codes[manifest.digest] = BundleCode(manifest.digest, root / manifest.service_name, files)
+            code = _codes[manifest.digest] = BundleCode(
+                manifest.digest,
+                root / manifest.service_name,
+                files,
+                zipped=_zipped(files),
+                provided=_provided(manifest),
+            )
             install(code)
     return code
 
 
 def _service_class(code: BundleCode, manifest: Manifest) -> type[ServiceCore]:
     with _names_of(code, manifest):
-        found = code.resolve(manifest.module_name, manifest.class_name)
+        if manifest.written_by is None:
+            found = code.resolve(manifest.module_name, manifest.class_name)
+        elif manifest.module_name not in code.modules:
+            raise BundleError(
+                f"bundle {code.root.parent}: the file of its service, {manifest.module_name.replace('.', '/')}.py in "
+                f"{manifest.service_name}/, is missing; copy the bundle again"
+            )
+        else:
+            found = _named_class(code.module(manifest.module_name), manifest.class_name)
     if not isinstance(found, type) or not issubclass(found, ServiceCore):
         raise BundleError(
             f"bundle {code.root.parent}: its manifest names {manifest.class_name!r} in {manifest.module_name!r}, which "
             "is no service class; save the bundle again"
         )
+    return found
+
+
+def _named_class(module: ModuleType, name: str) -> Any:
+    """The class of BentoML's bundle: the module's attribute of the service's name, or the one class whose service has it
+    (``_bento_service_name``), which BentoML saved and could not find again."""
+    found = getattr(module, name, None)
+    if isinstance(found, type) and issubclass(found, ServiceCore):
+        return found
+    classes = {value for value in vars(module).values() if isinstance(value, type) and issubclass(value, ServiceCore)}
+    return next((cls for cls in classes if cls.__module__ == module.__name__ and service_name(cls) == name), found)
+
+
+def _load_artifacts(service: ServiceCore, root: Path, manifest: Manifest, code: BundleCode) -> None:
+    folder = root / manifest.service_name / layout.ARTIFACTS
+    if code.provided is None:
+        service.load_artifacts(folder, manifest.artifacts)
+        return
+    for name, artifact in service.artifacts.items():
+        try:
+            artifact.load(folder, metadata=manifest.artifacts.get(name))
+        except BentobatchError as error:
+            raise explain(
+                error,
+                artifact,
+                folder,
+                requirements=_requirements(root, manifest),
+                python_version=python_of(manifest),
+                own_modules=code.names,
+            ) from error
+
+
+def _requirements(root: Path, manifest: Manifest) -> list[str]:
+    data = b""
+    if layout.REQUIREMENTS in manifest.files:
+        with layout.open_member(root, layout.REQUIREMENTS) as file:
+            data = file.read(1 << 20)
+    listed = (manifest.content.get("env") or {}).get("pip_packages") or []
+    return [*data.decode("utf-8", "replace").splitlines(), *map(str, listed)]
+
+
+def python_of(manifest: Manifest) -> str:
+    """The version of the Python that saved the bundle, as far as it says."""
+    return str((manifest.content.get("env") or {}).get("python_version"))
+
+
+def _provided(manifest: Manifest) -> ProvidedModules | None:
+    """BentoML's names, for a bundle that it wrote, or whose manifest says that its code needs them."""
+    declared = manifest.content.get(layout.COMPATIBILITY)
+    if manifest.written_by is not None:
+        return ProvidedModules(manifest.written_by, python_of(manifest))
+    if isinstance(declared, dict):
+        return ProvidedModules(str(declared.get("bentoml")), str(declared.get("python_version")))
+    return None
+
+
+def _zipped(files: Mapping[str, bytes | None]) -> dict[str, dict[str, bytes | None]]:
+    """The modules in the archives of ``zipimports``, which BentoML has on its search path before the bundle itself."""
+    found: dict[str, dict[str, bytes | None]] = {}
+    for path in sorted(files):
+        data = files[path]
+        if path.startswith(f"{layout.ZIP_IMPORTS}/") and path.endswith(".zip") and data is not None:
+            try:
+                with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                    found[path] = {
+                        info.filename: archive.read(info)
+                        for info in archive.infolist()
+                        if info.filename.endswith(".py") and layout.path_fault(info.filename) is None
+                    }
+            except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
+                raise BundleError(
+                    f"the archive {path} of the bundle cannot be read ({error}); save it again"
+                ) from error
     return found
 
 

@@ -3,6 +3,8 @@
 Its keys are those of BentoML 0.13 (version, kind, metadata, env, apis, artifacts), with these beside them:
 ``format_version``, ``bentobatch_version``, ``files`` (path -> sha256 and size) and ``digest`` (see digest.py).
 
+The manifest of BentoML 0.13 itself, and of those before it, is read as it is; its digest is computed over the folder.
+
 To change the format: raise FORMAT_VERSION, write only the new one, keep reading every older one, and add a bundle of
 the old format to the tests.
 """
@@ -11,16 +13,19 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bentobatch.bundle.digest import DIGEST_KEY, manifest_digest
-from bentobatch.bundle.layout import MANIFEST, is_bundle, open_member
+from bentobatch.bundle.digest import DIGEST_KEY, manifest_digest, member_entry
+from bentobatch.bundle.layout import MANIFEST, SIGNATURES, files_below, is_bundle, open_member
 from bentobatch.errors import BundleError, NoInputError, UsageError
+from bentobatch.legacy.description import describe, is_legacy
+from bentobatch.legacy.yaml_1_2 import read_yaml
 from bentobatch.tags import check_service_name, check_version
 
 FORMAT_VERSION = 1
@@ -30,6 +35,7 @@ _MAX_BYTES = 4 << 20
 _MAX_DEPTH = 100  # metadata may be nested 50 deep
 _DOTTED_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_OURS = re.compile(rb"^format_version:", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,10 @@ class Manifest:
 
     ``files``: path -> {sha256, size}. ``artifacts``: name -> metadata. ``created_at`` is UTC without a zone, as in 0.13.
     ``class_name`` is the service class's qualified name in ``module_name``; ``service_name`` may differ from it.
+    ``written_by`` is the version of BentoML that wrote the bundle, None for one of ours.
     """
 
     content: Mapping[str, Any]
-    digest: str
     service_name: str
     service_version: str
     module_name: str
@@ -49,6 +55,14 @@ class Manifest:
     created_at: datetime.datetime
     files: Mapping[str, Mapping[str, Any]]
     artifacts: Mapping[str, Mapping[str, Any]]
+    written_by: str | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """What identifies the bundle. BentoML's manifests have none: there it is computed, by reading all files once."""
+        if self.written_by is None:
+            return str(self.content[DIGEST_KEY])
+        return manifest_digest({**self.content, "files": {path: dict(entry) for path, entry in self.files.items()}})
 
     @property
     def tag(self) -> str:
@@ -81,7 +95,7 @@ def read_manifest(root: Path) -> Manifest:
         raise NoInputError(f"no bundle at {str(root)!r}: {what} {MANIFEST}; give the folder that save_to_dir returned")
     with open_member(root, MANIFEST) as stream:
         data = stream.read(_MAX_BYTES + 1)
-    return parse_manifest(data, str(root))
+    return _legacy(data, root) or parse_manifest(data, str(root))
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
@@ -94,7 +108,8 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     if version is None:
         raise BundleError(
             f"bundle {where}: its {MANIFEST} has no format_version, so it was not saved by bentobatch "
-            f"(version says {str(content.get('version'))[:40]!r}); save the service again with bentobatch"
+            f"(version says {str(content.get('version'))[:40]!r}); save the service again with bentobatch, or, where "
+            "BentoML wrote it, give its folder or an archive of it"
         )
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= FORMAT_VERSION:
         raise BundleError(
@@ -137,6 +152,59 @@ def _yaml(data: bytes, where: str) -> dict[str, Any]:
     return content
 
 
+class _FilesBelow(Mapping[str, Mapping[str, Any]]):
+    """The files of a bundle whose manifest lists none, each hashed when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._entries: dict[str, Mapping[str, Any]] = {}
+
+    @cached_property
+    def _paths(self) -> dict[str, None]:
+        return dict.fromkeys(path for path in files_below(self._root) if not _is_left_out(path))
+
+    def __getitem__(self, path: str) -> Mapping[str, Any]:
+        if path not in self._entries:
+            if path not in self._paths:
+                raise KeyError(path)
+            self._entries[path] = member_entry(self._root, path)
+        return self._entries[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+def _is_left_out(path: str) -> bool:
+    """What is no part of a bundle's content: its manifest, which is digested as such, and what tools leave behind."""
+    *folders, name = path.split("/")
+    return path in (MANIFEST, SIGNATURES) or "__pycache__" in folders or name == ".DS_Store"
+
+
+def _legacy(data: bytes, root: Path) -> Manifest | None:
+    """The manifest of a bundle that BentoML wrote; None where it is no such one."""
+    if _OURS.search(data) or len(data) > _MAX_BYTES:
+        return None
+    try:
+        content = read_yaml(data.decode("utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise BundleError(
+            f"bundle {root}: its {MANIFEST} cannot be read: {_line(error)}; save or copy the bundle again"
+        ) from error
+    if not isinstance(content, dict) or not is_legacy(content):
+        return None
+    try:
+        found = describe(content)
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise BundleError(
+            f"bundle {root}: its {MANIFEST} is not what BentoML {content['version']} wrote ({_line(error)}); copy the "
+            "bundle again"
+        ) from error
+    return Manifest(content=content, files=_FilesBelow(root), **vars(found))
+
+
 def _checked(content: dict[str, Any]) -> Manifest:
     metadata = content["metadata"]
     for key in ("module_name", "class_name"):
@@ -154,7 +222,6 @@ def _checked(content: dict[str, Any]) -> Manifest:
     artifacts = {artifact["name"]: artifact.get("metadata") or {} for artifact in content.get("artifacts") or []}
     return Manifest(
         content=content,
-        digest=content[DIGEST_KEY],
         service_name=check_service_name(metadata["service_name"]),
         service_version=check_version(metadata["service_version"]),
         module_name=metadata["module_name"],

@@ -8,11 +8,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,14 +24,15 @@ from bentobatch.bundle.imports import PREFIX, BundleCode, bundle_of, plain_name
 from bentobatch.bundle.local_code import LocalCode, check_module, find_local_code
 from bentobatch.bundle.manifest import FORMAT_VERSION, KIND, manifest_text, read_manifest
 from bentobatch.bundle.requirements import inferred_requirements
-from bentobatch.errors import BundleError, OutputError, UsageError
+from bentobatch.bundle.staging import refuse_existing, staged
+from bentobatch.errors import BundleError, UsageError
 from bentobatch.frameworks.base import BentoServiceArtifact
 from bentobatch.frameworks.metadata import plain
 from bentobatch.frameworks.pickle_names import references_in
+from bentobatch.labels import check_labels
+from bentobatch.legacy.rewrite import mentions
 from bentobatch.service.apis import InferenceAPI
 from bentobatch.service.core import ServiceCore, module_of
-
-_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 def save_bundle(service: ServiceCore, path: str | os.PathLike[str], *, labels: Mapping[str, str] | None = None) -> Path:
@@ -49,10 +47,10 @@ def save_bundle(service: ServiceCore, path: str | os.PathLike[str], *, labels: M
     """
     target = local_path(path)
     _check_service(service)
-    _check_labels(labels or {})
+    kept = check_labels(labels or {})
     refuse_existing(target)
-    with _staged(target) as folder:
-        _write(service, folder, dict(labels or {}))
+    with staged(target) as folder:
+        _write(service, folder, kept)
     return target
 
 
@@ -70,14 +68,6 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.abspath(text))
 
 
-def refuse_existing(target: Path) -> None:
-    """Raise OutputError where something other than an empty folder stands at ``target``."""
-    if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
-        return
-    if os.path.lexists(target):
-        raise OutputError(f"{str(target)!r} exists already: save to another folder, or remove that one first")
-
-
 def _check_service(service: ServiceCore) -> None:
     missing = service.not_packed()
     if missing:
@@ -93,46 +83,6 @@ def _check_service(service: ServiceCore) -> None:
         raise UsageError("zipimport_archives are not supported yet: unpack the archives into packages of the project")
 
 
-def _check_labels(labels: Mapping[str, str]) -> None:
-    for key, value in labels.items():
-        if not all(isinstance(text, str) and _LABEL.fullmatch(text) for text in (key, value)):
-            raise UsageError(
-                f"label {key!r}: {value!r} is malformed: use 1 to 63 letters, digits, '-', '_' or '.' for the key and "
-                "the value, beginning and ending with a letter or a digit"
-            )
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A new folder that becomes ``target`` when the block is left without an error, and is removed otherwise."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(
-            tempfile.mkdtemp(prefix=".bentobatch-", dir=target.parent)
-        )  # 0700: nobody looks at half a bundle
-    except OSError as error:
-        raise OutputError(f"cannot create {str(target)!r}: {error.strerror}; choose another place") from error
-    try:
-        folder = staging / "bundle"
-        folder.mkdir()
-        yield folder
-        _sync(folder)
-        _publish(folder, target)
-    except OSError as error:
-        raise OutputError(f"cannot write {str(target)!r}: {error}; check the place, and save again") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _publish(folder: Path, target: Path) -> None:
-    try:
-        os.rename(folder, target)  # takes the place of an empty folder, and of nothing else
-    except OSError as error:
-        refuse_existing(target)
-        raise OutputError(f"cannot create {str(target)!r}: {error.strerror}; choose another place") from error
-    _sync_path(target.parent)
-
-
 def _write(service: ServiceCore, folder: Path, labels: dict[str, str]) -> None:
     code_folder = folder / service.name
     artifacts_folder = code_folder / layout.ARTIFACTS
@@ -146,7 +96,7 @@ def _write(service: ServiceCore, folder: Path, labels: dict[str, str]) -> None:
     (folder / layout.API_DOCS).write_text(
         json.dumps(openapi(service.name, str(service.version), service.inference_apis), indent=2) + "\n", "utf-8"
     )
-    manifest = _describe(service, env) | ({"labels": labels} if labels else {})
+    manifest = _describe(service, env) | ({"labels": labels} if labels else {}) | _compatibility(service, named)
     (folder / layout.README).write_text(readme(manifest), "utf-8", errors="replace")
     manifest["files"] = {path: file_entry(folder / path) for path in _written(folder)}
     (folder / layout.MANIFEST).write_text(manifest_text(manifest), "utf-8")
@@ -270,6 +220,16 @@ def _describe_api(api: InferenceAPI) -> dict[str, Any]:
     return {**api.describe(), "input_schema": schema or None}
 
 
+def _compatibility(service: ServiceCore, named: set[str]) -> dict[str, Any]:
+    """The manifest's note that the code needs BentoML's names, as that of a bundle does which BentoML wrote."""
+    home = bundle_of(type(service).__module__)
+    if home is None or home.provided is None:
+        return {}
+    needed = home.provided.top in {name.partition(".")[0] for name in named}
+    needed = needed or any(mentions(own.data) for name, own in home.modules.items() if name)
+    return {layout.COMPATIBILITY: home.provided.declared()} if needed else {}
+
+
 def _describe_artifact(artifact: BentoServiceArtifact) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": artifact.name,
@@ -303,19 +263,3 @@ def _written(folder: Path) -> Iterator[str]:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def _sync(folder: Path) -> None:
-    """Bring every file and folder to the disk, so that a crash after the rename finds them whole."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            _sync_path(Path(parent, name))
-        _sync_path(Path(parent))
-
-
-def _sync_path(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

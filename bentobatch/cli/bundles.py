@@ -1,4 +1,4 @@
-"""This module is ``bentobatch info`` and ``bentobatch list``: what a bundle holds, and which bundles there are."""
+"""This module is ``bentobatch info``, ``list`` and ``get``: what a bundle holds, and which bundles there are."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bentobatch.cli.options import debug_option
+from bentobatch.cli.repository_options import opened, query_options, quiet_option, repository_option, told
 from bentobatch.cli.text import printable
 
 if TYPE_CHECKING:
-    from bentobatch.repository.local import SavedBundle
+    from bentobatch.repository.entry import Entry
 
-_HEADER = ("BENTO", "CREATED (UTC)", "APIS", "ARTIFACTS")
+_HEADER = ("BENTO_SERVICE", "AGE", "APIS", "ARTIFACTS", "LABELS")
+_HEADER_OF_ONE = ("BENTO_SERVICE", "CREATED_AT", "APIS", "ARTIFACTS", "LABELS")
+_WIDE = ("SIZE", "DIGEST", "URI")
+_UNITS = (("week", 7 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 @click.command("info", short_help="Show what a bundle holds.")
@@ -32,21 +36,134 @@ def info_command(bundle: str, trust: bool, debug: bool) -> None:
 
     del debug  # main has seen it
     manifest = read_manifest(resolve(bundle, trust=trust))
-    text = json.dumps(manifest.content, indent=2, ensure_ascii=False, default=_as_json)
-    # A bundle may come from anywhere: what a terminal would obey is escaped as JSON does it.
-    click.echo("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
+    click.echo(json_text({**manifest.content, "digest": manifest.digest}))  # BentoML's manifests have no digest
 
 
 @click.command("list", short_help="List the saved bundles.")
+@query_options
+@repository_option
+@quiet_option
 @debug_option
-def list_command(debug: bool) -> None:
-    """List the bundles of the local repository: names in alphabetical order, the newest of each name first."""
-    from bentobatch.repository.local import LocalRepository
+def list_command(
+    labels: str,
+    limit: int | None,
+    offset: int,
+    order_by: str,
+    ascending_order: bool,
+    output: str,
+    repository_url: str | None,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """List the saved bundles: names in alphabetical order, the newest of each name first."""
+    del debug  # main has seen it
+    with told(quiet=quiet):
+        entries = opened(repository_url).list(
+            labels=labels, limit=limit, offset=offset, order_by=order_by, ascending=ascending_order
+        )
+    _show(entries, output, _HEADER)
+
+
+@click.command("get", short_help="Show one saved bundle, or all versions of a name.")
+@click.argument("bento", metavar="NAME[:VERSION]")
+@query_options
+@click.option("--print-location", is_flag=True, help="Print only where the bundle lies: a folder or a URL.")
+@repository_option
+@quiet_option
+@debug_option
+def get_command(
+    bento: str,
+    labels: str,
+    limit: int | None,
+    offset: int,
+    order_by: str,
+    ascending_order: bool,
+    output: str,
+    print_location: bool,
+    repository_url: str | None,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Show what is known of NAME:VERSION or NAME:latest as JSON, or list the versions of NAME.
+
+    --labels and the other options for lists are ignored where a version is given.
+    """
+    from bentobatch.tags import Tag
 
     del debug  # main has seen it
-    rows = [_row(saved) for saved in LocalRepository().bundles()]
-    for line in table_lines([_HEADER, *rows]):
+    tag = Tag.parse(bento)
+    with told(quiet=quiet):
+        repository = opened(repository_url)
+        if ":" in bento:
+            entries: Sequence[Entry] = [repository.get(tag)]
+        else:
+            repository.get(tag)  # a name that is not there is an error, a selector that matches none is not
+            entries = repository.list(
+                tag.name, labels=labels, limit=limit, offset=offset, order_by=order_by, ascending=ascending_order
+            )
+    if print_location:
+        for entry in entries:
+            click.echo(printable(entry.uri))
+    elif ":" in bento:
+        _show_one(entries[0], output)
+    else:
+        _show(entries, output, _HEADER_OF_ONE)
+
+
+def _show_one(entry: Entry, output: str) -> None:
+    """The default of ``get NAME:VERSION`` is JSON, as BentoML's users know it."""
+    if output == "wide":
+        _show([entry], output, _HEADER_OF_ONE)
+    else:
+        click.echo(_yaml_text(entry.to_json()) if output == "yaml" else json_text(entry.to_json()))
+
+
+def _show(entries: Sequence[Entry], output: str, header: tuple[str, ...]) -> None:
+    if output in ("json", "yaml"):
+        values = [entry.to_json() for entry in entries]
+        click.echo(json_text(values) if output == "json" else _yaml_text(values))
+        return
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    rows = [row_of(entry, now, age="AGE" in header) for entry in entries]
+    if output == "wide":
+        header = (*header, *_WIDE)
+        rows = [(*row, size_text(one.size), one.digest, one.uri) for row, one in zip(rows, entries, strict=True)]
+    for line in table_lines([header, *rows]):
         click.echo(line)
+
+
+def row_of(entry: Entry, now: datetime.datetime, *, age: bool) -> tuple[str, ...]:
+    """A bundle's line in a table, with its age at ``now`` or with its time."""
+    apis = entry.metadata.get("apis") or []
+    artifacts = entry.metadata.get("artifacts") or []
+    return (
+        str(entry.tag),
+        age_text((now - entry.created_at).total_seconds()) if age else f"{entry.created_at:%Y-%m-%d %H:%M}",
+        ", ".join(f"{api.get('name')}<{api.get('InputType')}:{api.get('OutputType')}>" for api in apis),
+        ", ".join(f"{one.get('name')}<{one.get('artifactType')}>" for one in artifacts),
+        ", ".join(f"{key}={value}" for key, value in sorted(entry.labels.items())),
+    )
+
+
+def age_text(seconds: float) -> str:
+    """The two largest units: "3 weeks and 4 hours", "12 minutes and 5 seconds"; the future counts as now."""
+    left = max(0, int(seconds))
+    parts = []
+    for unit, size in _UNITS:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}{'' if count == 1 else 's'}")
+    return " and ".join(parts[:2]) or "0 seconds"
+
+
+def size_text(size: int) -> str:
+    """Bytes for people, in powers of 1024."""
+    number, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if number < 1024:
+            break
+        number, unit = number / 1024, larger
+    return f"{size} B" if unit == "B" else f"{number:.1f} {unit}"
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> Iterable[str]:
@@ -57,15 +174,17 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterable[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _row(saved: SavedBundle) -> tuple[str, ...]:
-    manifest = saved.manifest
-    apis = manifest.content.get("apis") or []
-    return (
-        manifest.tag,
-        f"{manifest.created_at:%Y-%m-%d %H:%M}",
-        ", ".join(f"{api.get('name')}<{api.get('input_type')}:{api.get('output_type')}>" for api in apis),
-        ", ".join(manifest.artifacts),
-    )
+def json_text(value: Any) -> str:
+    """JSON in lines. A bundle may come from anywhere: what a terminal would obey is escaped as JSON does it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_as_json)
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+
+
+def _yaml_text(value: Any) -> str:
+    import yaml  # as in info_command
+
+    text: str = yaml.safe_dump(value, sort_keys=False)  # ASCII: everything else is escaped
+    return text.rstrip("\n")
 
 
 def _as_json(value: Any) -> str:

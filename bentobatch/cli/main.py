@@ -9,12 +9,18 @@ from collections.abc import Sequence
 import click
 
 import bentobatch
-from bentobatch.cli.bundles import info_command, list_command
+from bentobatch.cli.bundles import get_command, info_command, list_command
 from bentobatch.cli.clean import clean_command
+from bentobatch.cli.config import config_group
+from bentobatch.cli.labels_command import label_group
 from bentobatch.cli.logs import Messages
+from bentobatch.cli.migrate import migrate_command
+from bentobatch.cli.moving import delete_command, pull_command, push_command, retrieve_command
 from bentobatch.cli.redrive import redrive_command
+from bentobatch.cli.repository import repository_group
 from bentobatch.cli.run import run_command
 from bentobatch.cli.streams import StdoutClosedError, fill_missing_descriptors, guarded_stdout
+from bentobatch.cli.trust import keygen_command, sign_command, verify_command
 from bentobatch.engine.stop import Stopped
 from bentobatch.errors import BentobatchError, StorageError
 
@@ -34,7 +40,25 @@ def cli(ctx: click.Context, version: bool) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (run_command, redrive_command, clean_command, info_command, list_command):
+for command in (
+    run_command,
+    redrive_command,
+    clean_command,
+    info_command,
+    list_command,
+    migrate_command,
+    get_command,
+    delete_command,
+    push_command,
+    pull_command,
+    retrieve_command,
+    label_group,
+    config_group,
+    repository_group,
+    keygen_command,
+    sign_command,
+    verify_command,
+):
     cli.add_command(command)
 
 

@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 import click
 
 from bentobatch.cli.logs import LOG_FORMATS
-from bentobatch.cli.parameters import GroupedOption, delimiter, joined, names, size, storage_option, texts
+from bentobatch.cli.parameters import (
+    GroupedOption,
+    delimiter,
+    joined,
+    named_input,
+    names,
+    size,
+    storage_option,
+    texts,
+)
 from bentobatch.engine.job import DEFAULT_BATCH_BYTES, DEFAULT_BATCH_ROWS, DEFAULT_NULLS, DEFAULT_SPLIT_ROWS
 
 TRUST_HELP = "Take a bundle from a URL without its digest pinned (URL@sha256:DIGEST); its code is run."
@@ -58,9 +67,26 @@ _INPUT = (
         several=True,
         metavar="PATH...",
         help="Files, globs, directories or URLs. Several may follow one flag; a name that begins with - is given as "
-        "./-NAME or --input-file=-NAME.",
+        "./-NAME or --input-file=-NAME. For an api with several inputs: --input-file-NAME PATH... for each of them.",
     ),
-    _input("--format", metavar="NAME", help="parquet, csv, jsonl, text, arrow or orc.  [default: by extension]"),
+    _input(
+        "--named-input",
+        "named_files",
+        multiple=True,
+        type=named_input,
+        metavar="NAME=PATH",
+        help="The same as --input-file-NAME PATH (repeatable).",
+    ),
+    _input(
+        "--files-root",
+        metavar="DIR",
+        help="The folder of the files that a column of paths names.  [default: the folder of the input file]",
+    ),
+    _input(
+        "--format",
+        metavar="NAME",
+        help="parquet, csv, jsonl, text, arrow, orc, or binary_files if each file is a value.  [default: by extension]",
+    ),
     _input(
         "--delimiter", type=delimiter, metavar="CHAR", default=",", show_default=True, help="Between the fields of CSV."
     ),

@@ -12,6 +12,8 @@ import click
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_NAMED = re.compile(r"--input-(?:file-|(?!file-))(?P<name>[A-Za-z_][A-Za-z0-9_-]*)")
+_NAMED_INPUT = "--named-input"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) *([kmgt]?i?)b?", re.IGNORECASE)
 
 
@@ -64,6 +66,14 @@ def storage_option(value: Any) -> tuple[str, Any]:
         return name, json.loads(text)
     except ValueError:
         return name, text
+
+
+def named_input(value: Any) -> tuple[str, str]:
+    """NAME=PATH, which ``--input-file-NAME PATH`` and ``--input-NAME @PATH`` are spelled as."""
+    if isinstance(value, tuple):
+        return value
+    name, _, path = value.partition("=")
+    return name, path
 
 
 def delimiter(value: Any) -> str:
@@ -130,6 +140,15 @@ class RunCommand(click.Command):
             position += 1
             if word == "--":
                 return [*spelled, word, *args[position:]], swallowed
+            name = _input_name(word, known)
+            if name is not None:
+                _, equals, value = word.partition("=")
+                values = [value] if equals else _values_of(args[position:], known, most=None)
+                paths = _named_paths(word, values, ctx)
+                spelled += [f"{_NAMED_INPUT}={name}={path}" for path in paths]
+                position += 0 if equals else len(values)
+                swallowed = word if len(values) > 1 else swallowed
+                continue
             if word not in valued:
                 spelled.append(word)
                 continue
@@ -143,6 +162,24 @@ class RunCommand(click.Command):
             if len(values) > 1:
                 swallowed = word
         return spelled, swallowed
+
+
+def _input_name(word: str, known: Iterable[str]) -> str | None:
+    """The NAME of ``--input-file-NAME`` or ``--input-NAME``, where the command has such and no option of that name."""
+    match = _NAMED.fullmatch(word.partition("=")[0])
+    return match["name"] if match is not None and match[0] not in known and _NAMED_INPUT in known else None
+
+
+def _named_paths(word: str, values: Sequence[str], ctx: click.Context) -> list[str]:
+    """The paths after ``--input-file-NAME``, or after ``--input-NAME``, where each is written @PATH."""
+    flag = word.partition("=")[0]
+    if flag.startswith("--input-file-"):
+        if not values:
+            raise click.BadOptionUsage(word, f"{flag} needs a value", ctx)
+        return list(values)
+    if not values or not all(value.startswith("@") for value in values):
+        raise click.NoSuchOption(flag, ctx=ctx)
+    return [value[1:] for value in values]
 
 
 def _values_of(tokens: Sequence[str], known: Iterable[str], *, most: int | None) -> list[str]:

@@ -21,6 +21,7 @@ from bentobatch.cli.progress import ProgressDisplay
 from bentobatch.cli.signals import stop_on_signals
 from bentobatch.cli.streams import stdout_for_results_only, stray_lines_as_events
 from bentobatch.cli.text import printable_values
+from bentobatch.engine.process_crew import prepare
 from bentobatch.engine.report import RunReport
 from bentobatch.engine.stop import Stopped
 from bentobatch.errors import OutputError, StorageError, UsageError
@@ -59,6 +60,7 @@ def run_command(bundle: str, api: str, **options: Any) -> None:
         stack.enter_context(stop_on_signals())
         stack.callback(display.close)
         try:
+            prepare()
             check_report_file(report_file, arguments["output_file"])
             if dry_run:
                 _describe(bundle, api, arguments, as_json=messages.log_format == "json")
@@ -85,9 +87,20 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("keep", "exclude", "nulls"):
         if arguments[name] is None:
             del arguments[name]
+    _take_named(arguments)
     if not arguments["input"] and not arguments["input_file"]:
         raise UsageError("nothing to score: give values with --input or files with --input-file")
     return arguments
+
+
+def _take_named(arguments: dict[str, Any]) -> None:
+    """``--input-file-NAME`` as a dict of paths by name, in the place of ``input_file``."""
+    given: dict[str, list[str]] = {}
+    for name, path in arguments.pop("named_files"):
+        given.setdefault(name, []).append(path)
+    if given and arguments["input_file"]:
+        raise UsageError("give --input-file-NAME for each input of the api, or --input-file, and not both")
+    arguments["input_file"] = given or arguments["input_file"]
 
 
 def _executor_options(arguments: dict[str, Any]) -> dict[str, str] | None:

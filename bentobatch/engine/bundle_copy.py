@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bentobatch.bundle.fetch import fetch
-from bentobatch.bundle.layout import MANIFEST, open_member
+from bentobatch.bundle.layout import MANIFEST, SIGNATURES, open_member
 from bentobatch.bundle.manifest import read_manifest
 from bentobatch.engine.store import bring
 from bentobatch.errors import BentobatchError, BundleError
@@ -36,13 +36,19 @@ def put_bundle(job: BatchJob, store: Store, plan_id: str) -> None:
     root = Path(job.bundle)
     # models hardly get smaller by compression, and a fixed time makes equal bundles equal archives
     with store.create(name) as sink, zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted({MANIFEST, *read_manifest(root).files}):
+        for path in sorted(_members(root)):
             with (
                 open_member(root, path) as source,
                 archive.open(zipfile.ZipInfo(path), "w", force_zip64=True) as member,
             ):
                 while piece := source.read(1 << 20):
                     member.write(piece)
+
+
+def _members(root: Path) -> set[str]:
+    """The files of a bundle that its digest covers, and its signatures, which a worker's policy may ask for."""
+    signatures = {SIGNATURES} if (root / SIGNATURES).is_file() else set()
+    return {MANIFEST, *read_manifest(root).files} | signatures
 
 
 def find_bundle(job: BatchJob, store: Store, plan_id: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from bentobatch.engine.job import BatchJob
 from bentobatch.errors import BentobatchError
@@ -22,6 +22,7 @@ PROBING = "the model scored the first rows"
 class Outcome:
     """What became of a submitted split: a receipt's counts, an error, or the death of its worker.
 
+    ``clock`` is how the split's thread spent its time (wall, computing, waiting for a core; seconds), where it is known.
     ``rows`` are those of the split that were being scored at a death (None: it was reading or writing), ``file`` the
     input that it worked on.
     """
@@ -30,6 +31,7 @@ class Outcome:
     counts: Mapping[str, Any] | None = None
     error: BentobatchError | None = None
     death: str | None = None
+    clock: tuple[float, float, float] | None = None
     rows: tuple[int, int] | None = None
     file: str = ""
 
@@ -38,7 +40,8 @@ class Outcome:
 class PlanSummary:
     """What a driver needs to know of a plan. ``takes`` and ``keys`` run over the splits; ``done`` maps the index of each
     finished one to (rejected, discarded). ``table`` tells whether the api takes whole tables (its work then leaves the
-    interpreter, and threads serve it). ``record`` is that of the commit, where the plan is committed already."""
+    interpreter, and threads serve it); ``interpreted`` whether calls in two threads were seen to wait for each other (None:
+    not looked at). ``record`` is that of the commit, where the plan is committed already."""
 
     plan_id: str
     rows: int
@@ -50,6 +53,7 @@ class PlanSummary:
     feature_rule: str
     table: bool
     record: Mapping[str, Any] | None = None
+    interpreted: bool | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +76,9 @@ OnRows = Callable[[int], None]
 
 class Crew(ABC):
     """The processes or threads that serve one run."""
+
+    forks: ClassVar[bool] = False
+    """Whether it can go on with more processes."""
 
     @abstractmethod
     def plan(self, job: BatchJob, *, restart: bool = False, keep: bool = True) -> PlanSummary:

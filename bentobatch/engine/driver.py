@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import bentobatch
+from bentobatch.engine.choice import Choice, Watch, choose
 from bentobatch.engine.crew import Crew, Outcome, PlanSummary
 from bentobatch.engine.deaths import count_death
-from bentobatch.engine.executors import LOCAL
 from bentobatch.engine.job import BatchJob, allowed_rows
 from bentobatch.engine.lease import Lease, take_lease
 from bentobatch.engine.limits import over_limits
@@ -31,33 +30,6 @@ EARLY_REJECTS = 1_000
 _POLL_SECONDS = 0.5
 
 OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The executor of a run, its workers, and why."""
-
-    executor: str
-    workers: int
-    reason: str
-
-
-def choose(executor: str, workers: int | None, summary: PlanSummary) -> Choice:
-    """What "auto" means for this plan; an executor that was asked for is kept."""
-    pending = len(summary.takes) - len(summary.done)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = max(1, min(workers or cores, max(pending, 1)))
-    if executor not in LOCAL:
-        return Choice(executor, workers or 0, "as asked")
-    if executor != "auto":
-        return Choice(executor, 1 if executor == "inline" else count, "as asked")
-    if count == 1:
-        return Choice("inline", 1, "auto: nothing to share out")
-    if summary.table:
-        return Choice(
-            "threads", count, "auto: the api takes whole tables, which libraries score outside the interpreter"
-        )
-    return Choice("processes", count, "auto: the api takes Python values, which keep the interpreter busy")
 
 
 class Run:
@@ -108,7 +80,7 @@ class Run:
                 return self._report(summary, Choice("none", 0, "already done"), summary.record, already_done=True)
             overwrite = self.job.overwrite or self.job.builds_on_output
             check_place(self.place, overwrite=overwrite, storage_options=self.storage_options)
-            choice = choose(self.executor, self.workers, summary)
+            choice = choose(self.executor, self.workers, summary, crew=self.crew)
             try:
                 choice = self._score(summary, choice, lease)
                 self._lap("score")
@@ -138,6 +110,7 @@ class Run:
         choice = replace(choice, workers=self.crew.start(choice.executor, choice.workers))
         room = choice.workers * 2
         running: set[int] = set()
+        watch = Watch(self.crew)
         while pending or running or self.solo or self.later:
             if lease.lost:
                 lease.check()
@@ -157,6 +130,8 @@ class Run:
             for outcome in self.crew.poll(_POLL_SECONDS):
                 running.discard(outcome.index)
                 self._settle(summary, outcome, lease)
+                watch.add(outcome)
+            choice = watch.advise(choice, pending=len(pending))
             self._tell("score", summary)
         return choice
 

@@ -26,10 +26,12 @@ class BatchJob:
     """What to score. Paths are absolute or URLs; credentials are never part of a job.
 
     ``bundle`` is the folder of the bundle, ``bundle_digest`` its content digest. ``inputs`` are inline values, each one
-    a text; ``input_files`` are files, globs, directories or URLs: a job has one or the other. ``output_file`` None
-    means JSON lines for the caller to print. ``max_rejects`` and ``max_discards`` are a count ("10") or a share of the
-    input's rows ("1%"); None is no limit. ``expect`` holds lines of the grammar in ``expectations``, checked before the
-    commit. They, ``rejects_file`` and ``overwrite`` change no value and are left out of the plan id.
+    a text; ``input_files`` are files, globs, directories or URLs; ``named_files`` are such for each input of an api with
+    several, by its name: a job has one of the three. ``files_root`` is the folder of the files that a column of paths
+    names, by default the table's own. ``output_file`` None means JSON lines for the caller to print. ``max_rejects`` and
+    ``max_discards`` are a count ("10") or a share of the input's rows ("1%"); None is no limit. ``expect`` holds lines of
+    the grammar in ``expectations``, checked before the commit. They, ``rejects_file`` and ``overwrite`` change no value
+    and are left out of the plan id.
 
     ``only_new`` scores what the committed output directory does not hold and adds it there. ``redrive`` is the id of
     the plan whose lost rows are scored again; ``runs.redrive`` makes such a job.
@@ -41,6 +43,8 @@ class BatchJob:
     api: str
     inputs: tuple[str, ...] = ()
     input_files: tuple[str, ...] = ()
+    named_files: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    files_root: str | None = None
     format: str | None = None
     delimiter: str = ","
     nulls: tuple[str, ...] = DEFAULT_NULLS
@@ -67,7 +71,7 @@ class BatchJob:
     redrive: str | None = None
 
     def __post_init__(self) -> None:
-        if bool(self.inputs) == bool(self.input_files):
+        if [bool(self.inputs), bool(self.input_files), bool(self.named_files)].count(True) != 1:
             raise UsageError("a job needs either inline values (--input) or files (--input-file), and not both")
         for name in ("batch_rows", "batch_bytes", "split_rows"):
             if getattr(self, name) < 1:
@@ -84,6 +88,8 @@ class BatchJob:
             parse(line)
 
     def _check_only_new(self) -> None:
+        if self.named_files:
+            raise UsageError("--only-new does not know what belongs together: leave it out with --input-file-NAME")
         if self.inputs or self.output_file is None:
             raise UsageError("--only-new needs files (--input-file) and a directory to add to (--output-file)")
         if self.limit is not None:
@@ -108,6 +114,8 @@ class BatchJob:
         values: dict[str, Any] = {name: value for name, value in data.items() if name in known}
         for name in tuples & values.keys():
             values[name] = None if values[name] is None else tuple(values[name])
+        if "named_files" in values:
+            values["named_files"] = tuple((name, tuple(paths)) for name, paths in values["named_files"])
         return cls(**values)
 
     def values_digest(self, **settled: Any) -> str:

@@ -264,7 +264,7 @@ def _is_free(held: Found) -> bool:
     age = held.age
     if age is None:
         age = time.time() - float(record.get("renewed") or 0)
-    return age >= _stale_after(held) or _is_gone(str(record.get("process", "")))
+    return age >= _stale_after(held) or is_gone(str(record.get("process", "")))
 
 
 def _stale_after(held: Found) -> float:
@@ -314,7 +314,8 @@ def _token(pid: int, machine: str) -> str:
     return f"{machine}/{pid}/{'dead' if fields[0] in 'ZX' else fields[19]}"
 
 
-def _is_gone(token: str) -> bool:
+def is_gone(token: str) -> bool:
+    """Whether the process of a ``process_token`` is known to have ended; False where that cannot be seen from here."""
     machine = _machine()
     if not machine or not token.startswith(f"{machine}/"):
         return False

@@ -13,6 +13,7 @@ from bentobatch.engine import parts
 from bentobatch.engine.commits import Commit
 from bentobatch.engine.earlier import Earlier, HeldFile, HeldPart, standing, standing_or_nothing
 from bentobatch.engine.earlier_plan import EarlierPlanner
+from bentobatch.engine.listings import Found, held_files, is_new
 from bentobatch.engine.parts import Receipt
 from bentobatch.engine.plan import Plan
 from bentobatch.errors import OutputError, UsageError
@@ -37,6 +38,12 @@ class OnlyNewPlanner(EarlierPlanner):
             return found
         held = {file.source for file in self.earlier.files}
         return [file for file in found if (file.uri, file.size, file.stamp) not in held]
+
+    def _wanted_files(self, found: Found) -> Found:
+        if self.earlier is None:
+            return found
+        held = held_files([file.file for file in self.earlier.files], self.storage_options)
+        return {name: [file for file in files if is_new(file, held, self.instead)] for name, files in found.items()}
 
 
 class OnlyNewCommit(Commit):

@@ -39,7 +39,8 @@ class Plan:
     ``expect`` are the api's own expectations.
 
     ``parent`` (plan_id, bundle, bundle_digest) is the commit that this plan builds on, under --only-new and redrive.
-    ``sources`` are the files as the user knows them (uri, size, stamp), where ``files`` were made from others."""
+    ``sources`` are the files as the user knows them (uri, size, stamp), where ``files`` were made from others.
+    ``joined``: the parts of a single Parquet file are Parquet, and joined as they are (see formats.parquet_join)."""
 
     job: BatchJob
     plan_id: str
@@ -58,6 +59,7 @@ class Plan:
     expect: tuple[str, ...] = ()
     parent: Mapping[str, str] | None = None
     sources: tuple[tuple[str, int, str], ...] = ()
+    joined: bool = False
 
     def label(self, file: InputFile) -> str:
         """What people call a file: its path, or where an inline value came from."""
@@ -112,6 +114,7 @@ class Plan:
             "expect": list(self.expect),
             "parent": None if self.parent is None else dict(self.parent),
             "sources": [list(source) for source in self.sources],
+            "joined": self.joined,
         }
 
     @classmethod
@@ -143,6 +146,7 @@ class Plan:
             expect=tuple(data["expect"]),
             parent=data.get("parent"),
             sources=tuple((uri, size, stamp) for uri, size, stamp in data.get("sources", ())),
+            joined=data.get("joined", False),
         )
 
 

@@ -14,12 +14,14 @@ from bentobatch import plugins
 from bentobatch.adapters.base import LINE_COLUMN
 from bentobatch.engine import features as naming
 from bentobatch.engine.column_counts import is_numeric
+from bentobatch.engine.cost import COSTLY_SECONDS, read_kept, split_rows_for
 from bentobatch.engine.crew import PROBING
 from bentobatch.engine.inline import document_file, inline_file
-from bentobatch.engine.job import BatchJob, digest_of
+from bentobatch.engine.job import DEFAULT_SPLIT_ROWS, BatchJob, digest_of
+from bentobatch.engine.listings import Found, find_files, write_listings
 from bentobatch.engine.place import place_of
 from bentobatch.engine.plan import PLAN_VERSION, Plan, Split, schema_to_text, split_key
-from bentobatch.engine.probe import memory_errors, probe_predictions
+from bentobatch.engine.probe import memory_errors, probe_cost, probe_predictions
 from bentobatch.engine.store import Store, is_url, store_at
 from bentobatch.errors import DataError, UsageError
 from bentobatch.expectations import check_columns, parse
@@ -28,12 +30,15 @@ from bentobatch.formats.convert import conform_files, shown_names, widest
 from bentobatch.formats.discover import discover
 from bentobatch.formats.source import printable
 from bentobatch.formats.write import written_schema
+from bentobatch.scorer import Scorer
 from bentobatch.service.apis import InferenceAPI
 from bentobatch.service.core import ServiceCore
 
 _LOG = logging.getLogger("bentobatch")
 _SCAN_THREADS = 8
 _WITHOUT_COLUMNS = ("text",)
+LEAST_JOINED_ROWS = 32_768
+"""Rows of a part, on average, that make a row group which readers of Parquet are not slowed down by."""
 _LINE_FORMATS = ("jsonl", "csv", "text")
 STATUS_TYPE = pa.string()
 
@@ -61,6 +66,11 @@ class Planner:
         self.labels: dict[str, str] = {}
         self.sources: list[tuple[str, int, str]] = []
         self.parent: Mapping[str, str] | None = None
+        self.split_rows = job.split_rows
+        self.probe_seconds: float | None = None
+        self.interpreted: bool | None = None
+        self.cost: Mapping[str, Any] | None = None
+        """What was measured now, to be kept with the plan."""
 
     def plan(self) -> Plan:
         """The plan; nothing of the user's rows was scored but the first, to find the output's columns."""
@@ -69,10 +79,15 @@ class Planner:
             return self._nothing()
         # inline texts have become an Arrow file with the texts as its one column, so nothing more is to be done for them
         lines = self.api.input.lines and files[0].format in _LINE_FORMATS
+        kept_cost = read_kept(self.store, self.job)
+        self.interpreted = None if kept_cost is None else kept_cost["interpreted"]
+        self.split_rows = self.job.split_rows if kept_cost is None else kept_cost["split_rows"]
         scans = self._scan(files, lines)
         features, kept, schema = self._columns(files, scans, lines)
         schema = self._settled(schema, kept)
         predictions = self._predictions(files, scans, features, schema, lines)
+        if kept_cost is None and self._settle_cost(files, scans, features, schema, lines, predictions):
+            scans = self._scan(files, lines)
         naming.check_names(self.job, kept, predictions)
         output = self._output_schema(kept, schema, predictions)
         self._check_output(output)
@@ -81,6 +96,9 @@ class Planner:
         return self._assemble(files, scans, lines, features, kept, schema, predictions, output)
 
     def _files(self) -> list[InputFile]:
+        listed = self._listings()
+        if listed is not None:
+            return listed
         columns = self.rule.names or self.api.input.columns
         if columns is not None and not self.api.input.lines:
             columns = tuple(dict.fromkeys((*columns, *self.job.keep)))
@@ -102,10 +120,60 @@ class Planner:
             files.append(made)
         return files
 
+    def _listings(self) -> list[InputFile] | None:
+        """The listings of an input whose rows are files; None where it is a table or inline values."""
+        found = find_files(self.job, self.api, self.storage_options)
+        if found is None:
+            return None
+        if self.job.features is not None:
+            raise UsageError("--features chooses columns of a table, and files have none: leave it out")
+        for _, given in (("", self.job.input_files), *self.job.named_files):
+            refuse_overlap(given, self.place.output)
+        found = self._wanted_files(found)
+        if not any(found.values()):
+            return []
+        files, self.labels = write_listings(found, self.api, self.store, split_rows=self.job.split_rows)
+        self.rule = naming.FeatureRule(self.api.input.input_names, "the files themselves")  # type: ignore[attr-defined]
+        return files
+
+    def _settle_cost(
+        self,
+        files: Sequence[InputFile],
+        scans: Sequence[FileScan],
+        features: tuple[str, ...],
+        schema: pa.Schema,
+        lines: bool,
+        predictions: pa.Schema,
+    ) -> bool:
+        """Measure what the api costs, and keep it; whether splits have fewer rows for it than the job says."""
+        if self.job.split_rows != DEFAULT_SPLIT_ROWS or self.probe_deaths:
+            return False  # the user has settled it; or some row ends its process, and is not looked for here
+        if self.probe_seconds is not None and self.probe_seconds < COSTLY_SECONDS:
+            return False
+        self.doing(PROBING)
+        cost = probe_cost(
+            Scorer(self.service, self.api, output_column=self.job.output_column, output_schema=predictions),
+            self.job,
+            files=[(self._format(file), file, scan) for file, scan in zip(files, scans, strict=True)],
+            features=features,
+            schema=schema,
+            lines=lines,
+            storage_options=self.storage_options,
+        )
+        if cost is None:
+            return False
+        self.split_rows, self.interpreted = split_rows_for(self.job, cost), cost.interpreted
+        self.cost = {"split_rows": self.split_rows, "interpreted": self.interpreted, "row_seconds": cost.row_seconds}
+        return self.split_rows != self.job.split_rows
+
     # what a plan that builds on an earlier commit does otherwise; see earlier_plan
 
     def _wanted(self, found: list[InputFile]) -> list[InputFile]:
         """The files that are to be scored."""
+        return found
+
+    def _wanted_files(self, found: Found) -> Found:
+        """The same of files that are rows themselves."""
         return found
 
     def _nothing(self) -> Plan:
@@ -143,7 +211,7 @@ class Planner:
             columns=wanted,
             types=self._types(self.rule.names or ()),
             lines=lines and not job.keep,
-            split_rows=job.split_rows,
+            split_rows=self.split_rows,
             delimiter=job.delimiter,
             nulls=job.nulls,
         )
@@ -224,7 +292,7 @@ class Planner:
             return self.api.output_schema
         self.doing(PROBING)
         width = naming.known_width(self.service) if self.rule.names is None and not lines else None
-        return probe_predictions(
+        schema, self.probe_seconds = probe_predictions(
             self.job,
             self.service,
             self.api,
@@ -235,7 +303,9 @@ class Planner:
             advice=naming.width_advice(features, width, self.api),
             storage_options=self.storage_options,
             deaths=self.probe_deaths,
+            labels=self.labels,
         )
+        return schema
 
     def _output_schema(self, kept: Sequence[str], schema: pa.Schema, predictions: pa.Schema) -> pa.Schema:
         job = self.job
@@ -258,6 +328,7 @@ class Planner:
         output: pa.Schema,
     ) -> Plan:
         job = self.job
+        joined = _joins(job, scans)
         values = digest_of(
             {
                 "plan": PLAN_VERSION,
@@ -268,7 +339,7 @@ class Planner:
                 "schemas": [schema_to_text(part) for part in (schema, predictions)],
                 "chunks": [job.batch_rows, job.batch_bytes],
                 "text": [job.delimiter, job.nulls],
-                "part": part_format(job),
+                "part": part_format(job, joined=joined),
             }
         )
         splits = self._cut(files, scans, values)
@@ -293,6 +364,7 @@ class Planner:
             expect=self.api.expect,
             parent=self.parent,
             sources=tuple(self.sources),
+            joined=joined,
         )
 
 
@@ -334,18 +406,33 @@ def refuse_overlap(inputs: Sequence[str], output: str) -> None:
             )
 
 
-def part_format(job: BatchJob) -> tuple[str, bool]:
+def part_format(job: BatchJob, *, joined: bool) -> tuple[str, bool]:
     """The format of a job's parts, and whether a CSV part has a header.
 
-    The format is the output's own, but Arrow for a single Parquet file, which is encoded once, at commit, instead of
-    twice; parts of a single CSV file are put one behind the other, so only the whole has a header. Rows that are scored
-    again are Arrow too: they are merged into the output value for value.
+    The format is the output's own, but Arrow for a single Parquet file of small parts, which is encoded at commit, in row
+    groups that readers like (``joined``: the parts are large enough to be its row groups themselves); parts of a single
+    CSV file are put one behind the other, so only the whole has a header. Rows that are scored again are Arrow too: they
+    are merged into the output value for value.
     """
     if job.redrive is not None:
         return "arrow", True
     place = place_of(job)
-    format = "arrow" if place.single and place.format == "parquet" else place.format
+    format = "arrow" if place.single and place.format == "parquet" and not joined else place.format
     return format, not place.single
+
+
+def _joins(job: BatchJob, scans: Sequence[FileScan]) -> bool:
+    """Whether the parts of the output will be one Parquet file's row groups."""
+    place = place_of(job)
+    pieces = sum(len(scan.ranges) for scan in scans)
+    rows = sum(scan.rows for scan in scans)
+    return (
+        place.single
+        and place.format == "parquet"
+        and job.redrive is None
+        and pieces > 0
+        and rows >= pieces * LEAST_JOINED_ROWS
+    )
 
 
 def _splits(files: Sequence[InputFile], scans: Sequence[FileScan], values: str, limit: int | None) -> list[Split]:

@@ -9,7 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from bentobatch.engine.clocks import Clock
+from bentobatch.engine.cost import PROBE_MOST_ROWS, Cost, measure
 from bentobatch.engine.job import BatchJob
+from bentobatch.engine.listings import with_files
 from bentobatch.errors import BentobatchError, DataError
 from bentobatch.formats.base import Chunk, FileScan, Format, InputFile, ReadPlan
 from bentobatch.formats.source import printable
@@ -35,8 +38,9 @@ def probe_predictions(
     advice: str | None,
     storage_options: Mapping[str, Any] | None,
     deaths: int = 0,
-) -> pa.Schema:
-    """The schema of the predictions for the first rows that can be scored.
+    labels: Mapping[str, str] | None = None,
+) -> tuple[pa.Schema, float | None]:
+    """The schema of the predictions for the first rows that can be scored, and the seconds that the first such call took.
 
     ``deaths``: so many earlier probes took their process with them. The first of them names no row, so single rows are
     probed from then on, and each further death has shown a row to pass over.
@@ -57,29 +61,62 @@ def probe_predictions(
     failure: EveryRowFails | None = None
     found: pa.Schema | None = None
     chunks = 0
-    for chunk in _first_chunks(files, read_plan, storage_options):
+    seconds: float | None = None
+    for chunk in _first_chunks(files, read_plan, storage_options, api, job, labels or {}):
         chunks += 1
         if chunks < deaths:
             continue
         try:
-            scored = scorer.score(chunk.batch, skip=chunk.bad)
+            with Clock().running() as clock:
+                scored = scorer.score(chunk.batch if chunk.features is None else chunk.features, skip=chunk.bad)
         except EveryRowFails as error:
             failure = error
             continue
         if scored.columns.num_columns and len(scored.bad) < chunk.batch.num_rows:
+            seconds = clock.own if seconds is None else min(seconds, clock.own)
             found = _with_known_types(found, scored.columns.schema)
             if not any(pa.types.is_null(field.type) for field in found):
                 break
     if found is not None:
-        return found
+        return found, seconds
     if failure is not None:
         advice = advice or _type_advice(read_plan.schema)
         if advice:
             raise DataError(f"{advice} (the model said: {failure})") from failure
         raise failure
     if chunks == 0:
-        return _without_rows(scorer, read_plan.schema)
-    return pa.schema([pa.field(job.output_column, pa.null())])
+        return _without_rows(scorer, read_plan.schema), None
+    return pa.schema([pa.field(job.output_column, pa.null())]), None
+
+
+def probe_cost(
+    scorer: Scorer,
+    job: BatchJob,
+    *,
+    files: Sequence[tuple[Format, InputFile, FileScan]],
+    features: tuple[str, ...],
+    schema: pa.Schema,
+    lines: bool,
+    storage_options: Mapping[str, Any] | None,
+) -> Cost | None:
+    """What the api costs on the first rows; None where they cannot be had or scored as they are."""
+    if not scorer.api.row_independent:
+        return None
+    read_plan = ReadPlan(
+        schema=schema.empty_table().select(features).schema,
+        lines=lines,
+        chunk_rows=min(PROBE_MOST_ROWS, job.batch_rows),
+        chunk_bytes=job.batch_bytes,
+        delimiter=job.delimiter,
+        nulls=job.nulls,
+    )
+    try:
+        chunk = next(_first_chunks(files, read_plan, storage_options, scorer.api, job, {}), None)
+    except BentobatchError:
+        return None  # the run reads the same rows and tells what is wrong with them
+    if chunk is None or chunk.bad or chunk.features is not None:  # files are cut by their bytes, not by what they cost
+        return None
+    return measure(scorer, chunk.batch)
 
 
 def _type_advice(schema: pa.Schema) -> str | None:
@@ -104,12 +141,24 @@ def _with_known_types(found: pa.Schema | None, schema: pa.Schema) -> pa.Schema:
 
 
 def _first_chunks(
-    files: Sequence[tuple[Format, InputFile, FileScan]], plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    files: Sequence[tuple[Format, InputFile, FileScan]],
+    plan: ReadPlan,
+    storage_options: Mapping[str, Any] | None,
+    api: InferenceAPI,
+    job: BatchJob,
+    labels: Mapping[str, str],
 ) -> Iterator[Chunk]:
     left = PROBE_CHUNKS
     for format, file, scan in files:
         for piece in scan.ranges:
-            chunks = format.read(file, piece, plan, storage_options)
+            chunks = with_files(
+                format.read(file, piece, plan, storage_options),
+                api,
+                features=plan.schema.names,
+                job=job,
+                origin=labels.get(file.uri, file.uri),
+                storage_options=storage_options,
+            )
             while True:
                 with memory_errors(printable(file.uri)):
                     chunk = next(chunks, None)

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from bentobatch.engine.crew import PROBING, Crew, OnRows, Outcome, PlanSummary
 from bentobatch.engine.job import BatchJob
@@ -29,6 +29,9 @@ from bentobatch.errors import DataError, ModelError
 _LOG = logging.getLogger("bentobatch")
 MOST_PROBE_DEATHS = 4
 """A model that ended its process so often on the first rows, one of them at a time in the end, does so on every row."""
+_KEEP_MEMORY = {"MIMALLOC_PURGE_DELAY": "1000"}
+"""Arrow's allocator gives freed pages back to the system after so many milliseconds: 10 by default, which is about as long
+as a chunk lives, so that the next one would fault all of them in again."""
 _ONE_THREAD = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -50,6 +53,7 @@ class Child:
         ours, theirs = socket.socketpair()
         # the limit must stand before numpy is imported; see session.limit_native_threads
         limits = {name: "1" for name in _ONE_THREAD if name not in os.environ}
+        limits |= {name: value for name, value in _KEEP_MEMORY.items() if name not in os.environ}
         # the kernel ends a child with the thread that started it, and only the main one lasts as long as its process
         tied = threading.current_thread() is threading.main_thread()
         parent = str(os.getpid()) if tied else "-"
@@ -87,6 +91,25 @@ class Child:
         self.wire.close()
 
 
+_SPARE: list[Child] = []
+
+
+def prepare() -> None:
+    """Start a worker process for the first crew that needs one: it imports what all of them need, which takes half a
+    second, while its leader still finds out what to do. It ends with its leader like any other."""
+    if not _SPARE:
+        _SPARE.append(Child())
+
+
+def _started() -> Child:
+    while _SPARE:
+        child = _SPARE.pop()
+        if child.process.poll() is None:
+            return child
+        child.kill()
+    return Child()
+
+
 class _ProbeDiedError(ModelError):
     """The planning process ended while the model scored the first rows."""
 
@@ -105,6 +128,8 @@ class ProcessCrew(Crew):
 
     ``split_timeout`` is in seconds; a worker that needs longer for one split is ended, as if it had died.
     """
+
+    forks: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -154,6 +179,9 @@ class ProcessCrew(Crew):
     def start(self, executor: str, workers: int) -> int:
         self._size = workers if executor == "processes" else 1
         self._threads = workers if executor == "threads" else 1
+        for child in self._children:
+            if child.threads:  # threads were begun with: those that there are stay, and get no more than one split
+                child.threads = min(child.threads, self._threads)
         return workers
 
     def submit(self, index: int) -> None:
@@ -195,7 +223,7 @@ class ProcessCrew(Crew):
     def _child(self) -> Child:
         """A new worker process with the bundle loaded."""
         assert self._job is not None
-        child = Child()
+        child = _started()
         self._children.append(child)
         message = {"do": "open", "job": self._job.to_json(), "storage_options": self._storage_options}
         self._ask(child, message, doing="the bundle was being loaded")
@@ -278,7 +306,8 @@ class ProcessCrew(Crew):
                 index = message["split"]
                 child.running.pop(index, None)
                 error = error_from_json(message["error"]) if "error" in message else None
-                outcomes.append(Outcome(index, counts=message.get("counts"), error=error))
+                clock = tuple(message["clock"]) if "clock" in message else None
+                outcomes.append(Outcome(index, counts=message.get("counts"), error=error, clock=clock))
             else:
                 self._note(child, message)
         return outcomes if alive else outcomes + self._died(child)

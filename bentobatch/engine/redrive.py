@@ -97,7 +97,9 @@ def chosen_rows(chunk: Chunk, rows: Rows) -> Chunk:
         lines = [int(chunk.lines[int(row)]) for row in rows]
     elif chunk.first_line:
         lines = [chunk.first_line + int(row) for row in rows]
-    return Chunk(chunk.batch.take(pa.array(rows)), bad, 0, lines)
+    features = None if chunk.features is None else chunk.features.take(pa.array(rows))
+    files = None if chunk.files is None else [chunk.files[int(row)] for row in rows]
+    return Chunk(chunk.batch.take(pa.array(rows)), bad, 0, lines, features, files)
 
 
 class RedriveCommit(Commit):

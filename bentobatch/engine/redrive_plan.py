@@ -17,10 +17,12 @@ from bentobatch.engine import parts
 from bentobatch.engine.earlier import Earlier, HeldFile, standing
 from bentobatch.engine.earlier_plan import EarlierPlanner
 from bentobatch.engine.inline import document_file
+from bentobatch.engine.listings import listed_again
 from bentobatch.engine.plan import Plan, Split, split_key
 from bentobatch.engine.store import LocalStore
 from bentobatch.errors import DataError, OutputError, UsageError
 from bentobatch.formats.base import FileScan, InputFile
+from bentobatch.formats.binary_files import NAME as BINARY_FILES
 from bentobatch.formats.convert import widest
 from bentobatch.formats.discover import discover
 from bentobatch.formats.source import printable
@@ -76,6 +78,8 @@ class RedrivePlanner(EarlierPlanner):
     def _now(self, held: HeldFile, columns: Sequence[str] | None) -> tuple[InputFile, tuple[str, int, str]]:
         partition = tuple((str(name), value) for name, value in held.file["partition"])
         before = InputFile(**{**held.file, "partition": partition})
+        if before.format == BINARY_FILES:
+            return listed_again(before, self.store, self.storage_options), held.source
         if held.label is not None and held.source[0] == before.uri:  # inline values: they are in the state folder
             return before, held.source
         document = held.source[0] != before.uri

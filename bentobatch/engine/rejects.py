@@ -34,7 +34,8 @@ def reject_rows(
     bad: Sequence[BadRow], chunk: Chunk, *, offset: int, file: str, file_row: int, raw_column: str | None
 ) -> list[dict[str, Any]]:
     """Records of SCHEMA for the bad rows of a chunk, which begins ``offset`` rows into its split and ``file_row`` rows
-    into its file. ``raw_column`` names the column that holds each row's bytes, in lines mode."""
+    into its file, or each row of which is a file of its own. ``raw_column`` names the column that holds each row's bytes,
+    in lines mode."""
     if not bad:
         return []
     indices = pa.array([item.index for item in bad], pa.int64())
@@ -44,8 +45,8 @@ def reject_rows(
     return [
         {
             "row": offset + item.index,
-            "file": file,
-            "file_row": file_row + item.index,
+            "file": file if chunk.files is None else chunk.files[item.index],
+            "file_row": file_row + item.index if chunk.files is None else 0,
             "line": _line(item, chunk),
             "stage": item.stage,
             "error_type": item.error_type,

@@ -86,10 +86,11 @@ class PlanServer:
     """One plan in one worker process. Any number of threads may score splits of it at a time, each in a child of its
     own, which is kept for the next."""
 
-    def __init__(self, kept: KeptPlan) -> None:
+    def __init__(self, kept: KeptPlan, *, storage_options: Mapping[str, Any] | None = None) -> None:
+        """``storage_options``: by default those of the worker's environment."""
         check_root(kept.state)
         self.kept = kept
-        self.storage_options = worker_storage_options()
+        self.storage_options = worker_storage_options() if storage_options is None else storage_options
         self.store: Store = store_at(kept.state, self.storage_options)
         data = self.store.read(parts.plan_name(kept.plan_id))
         if data is None:
@@ -99,6 +100,7 @@ class PlanServer:
         job = BatchJob.from_json(plan["job"])
         self.job = replace(job, bundle=str(_bundle(job, self.store, kept.plan_id)))
         self._idle: list[ProcessCrew] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def score(self, index: int, *, split_timeout: float | None = None) -> dict[str, Any]:
@@ -140,7 +142,11 @@ class PlanServer:
             raise
         finally:
             with self._lock:
-                self._idle.append(crew)
+                closed = self._closed
+                if not closed:
+                    self._idle.append(crew)
+            if closed:  # while it scored: nobody would ever end it
+                crew.close()
 
     def open(self) -> None:
         """Load the bundle into a child now rather than with the first split."""
@@ -148,8 +154,9 @@ class PlanServer:
             crew.warm()
 
     def close(self) -> None:
-        """End the children that score nothing at present."""
+        """End the children that score nothing at present; the others end with their splits."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
         for crew in idle:
             crew.close()
@@ -187,6 +194,14 @@ def score_split(kept: Mapping[str, str], index: int, *, split_timeout: float | N
     except BentobatchError as error:
         return {"index": index, "error": error_to_json(error)}
     return server.score(index, split_timeout=split_timeout)
+
+
+def close_server(kept: Mapping[str, str]) -> None:
+    """End this process's children that serve one plan, if there are any; its next split starts new ones."""
+    with _SERVERS_LOCK:
+        server = _SERVERS.pop(KeptPlan(**kept), None)
+    if server is not None:
+        server.close()
 
 
 def close_servers() -> None:

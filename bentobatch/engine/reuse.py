@@ -196,7 +196,7 @@ def _slice(plan: Plan, store: Store, pieces: list[_Piece], batches: Iterable[Any
                 piece = waiting[-1]
                 if writer is None:
                     sink = stack.enter_context(store.create(parts.part_name(plan.plan_id, piece.key)))
-                    writer = part_writer(part_format(plan.job)[0], plan.output_schema, sink)
+                    writer = part_writer(part_format(plan.job, joined=plan.joined)[0], plan.output_schema, sink)
                 start = max(piece.first_row - first, 0)
                 stop = min(piece.first_row + piece.rows - first, batch.num_rows)
                 rows = pa.RecordBatch.from_arrays(batch.slice(start, stop - start).columns, schema=plan.output_schema)

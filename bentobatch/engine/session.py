@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController
 from bentobatch.bundle.load import load
 from bentobatch.engine import parts
 from bentobatch.engine.commits import Commit, committed
+from bentobatch.engine.cost import kept_name
 from bentobatch.engine.crew import PlanSummary
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.kinds import commit_of, planner_of, split_run_of
@@ -74,9 +75,11 @@ class Session:
             self.store.delete(parts.commit_name(plan.plan_id))
         if record is None:
             save_plan(plan, self.store)
+            if planner.cost is not None:
+                self.store.write(kept_name(plan.job), json.dumps(planner.cost).encode())
             if not restart:
                 adopt(plan, self.store, self.storage_options)
-        return summary(plan, self.store, record, table=table)
+        return replace(summary(plan, self.store, record, table=table), interpreted=planner.interpreted)
 
     def use_plan(self, plan: Plan) -> None:
         """Go on with a plan that was made elsewhere; the limits are those of this session's job."""

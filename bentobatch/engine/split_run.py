@@ -15,6 +15,7 @@ import pyarrow as pa
 from bentobatch import plugins
 from bentobatch.engine import parts
 from bentobatch.engine.column_counts import count_columns
+from bentobatch.engine.listings import with_files
 from bentobatch.engine.parts import MOST_DEATHS, Deaths, Receipt
 from bentobatch.engine.plan import Plan, Split
 from bentobatch.engine.planning import STATUS_TYPE, part_format
@@ -71,7 +72,7 @@ class SplitRun:
         deaths = parts.read_deaths(self.store, plan_id, key)
         self._check_unchanged()
         name = parts.part_name(plan_id, key)
-        format, header = part_format(self.plan.job)
+        format, header = part_format(self.plan.job, joined=self.plan.joined)
         with (
             self.store.create(name) as sink,
             part_writer(
@@ -140,8 +141,19 @@ class SplitRun:
         """The chunks of the range; in lines mode with kept columns, the text and the columns of the same rows."""
         plan = self.plan.read_plan
         if not self.plan.lines or not self.plan.kept:
-            return self.format.read(self.file, self.split.range, plan, self.storage_options)
+            return self._with_files(self.format.read(self.file, self.split.range, plan, self.storage_options))
         return self._chunks_with_columns(plan)
+
+    def _with_files(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks with the files that their columns name, where the api takes files."""
+        return with_files(
+            chunks,
+            self.scorer.api,
+            features=self.plan.features,
+            job=self.plan.job,
+            origin=self.plan.label(self.file),
+            storage_options=self.storage_options,
+        )
 
     def _chunks_with_columns(self, plan: ReadPlan) -> Iterator[Chunk]:
         def read(columns: Sequence[str], lines: bool) -> Iterator[Chunk]:
@@ -159,7 +171,7 @@ class SplitRun:
 
     def _score(self, chunk: Chunk, offset: int, deaths: Deaths) -> Scored:
         """Score a chunk; in pieces where it took its worker with it too often."""
-        features = chunk.batch.select(self.plan.features)
+        features = chunk.batch.select(self.plan.features) if chunk.features is None else chunk.features
         pieces = _pieces(offset, offset + chunk.batch.num_rows, deaths)
         if len(pieces) > 1 and not self.scorer.api.row_independent:
             raise ModelError(
@@ -293,7 +305,8 @@ def _first_rows(chunk: Chunk, rows: int) -> Chunk:
     if chunk.batch.num_rows <= rows:
         return chunk
     bad = [item for item in chunk.bad if item.index < rows]
-    return Chunk(chunk.batch.slice(0, rows), bad, chunk.first_line, chunk.lines)
+    features = None if chunk.features is None else chunk.features.slice(0, rows)
+    return Chunk(chunk.batch.slice(0, rows), bad, chunk.first_line, chunk.lines, features, chunk.files)
 
 
 def _status(rows: int, bad: Sequence[BadRow]) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -25,6 +26,7 @@ from bentobatch.engine.rejects import SCHEMA as REJECTS_SCHEMA
 from bentobatch.engine.split_run import part_metadata
 from bentobatch.engine.store import LocalStore, Store, bring, link_or_copy, remove, store_at, sync_folder, whole_file
 from bentobatch.errors import StorageError
+from bentobatch.formats.parquet_join import join_parquet
 from bentobatch.formats.write import PartWriter, part_writer
 
 _COPY = 1 << 20
@@ -122,6 +124,9 @@ class Staging:
         """All parts, in order, as one file."""
         format = self.place.format
         rows = 0
+        if self.plan.joined and self.plan.splits:
+            self._check_rows(self._join(sink))
+            return
         with part_writer(format, self.plan.output_schema, sink, metadata=part_metadata(self.plan)) as writer:
             if format in ("csv", "jsonl"):
                 self._append_texts(sink)
@@ -131,11 +136,26 @@ class Staging:
                 for batch in self._batches(parts.part_name(self.plan.plan_id, split.key)):
                     writer.write(batch)
                     rows += batch.num_rows
+        self._check_rows(rows)
+
+    def _check_rows(self, rows: int) -> None:
         self.offsets = [[] for _ in self.plan.splits]
         if rows != self.plan.rows:
             raise StorageError(
                 f"the parts hold {rows} rows for {self.plan.rows} rows of input; run again with --restart"
             )
+
+    def _join(self, sink: BinaryIO) -> int:
+        """Parquet parts as the row groups of one file; the rows. Their pages have checksums of their own."""
+        template = io.BytesIO()
+        self._write_empty(template)
+
+        def opened() -> Iterator[BinaryIO]:
+            for split in self.plan.splits:
+                with self.store.open(parts.part_name(self.plan.plan_id, split.key)) as part:
+                    yield part
+
+        return join_parquet(opened(), sink, template=template.getvalue())
 
     def _append_texts(self, sink: BinaryIO) -> None:
         """Parts of text behind each other, after the header; where each begins is noted for later runs."""

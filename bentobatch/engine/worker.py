@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import logging
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from bentobatch.engine.clocks import Clock
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.place import place_of
 from bentobatch.engine.store import store_at
@@ -100,17 +104,22 @@ class Worker:
         def on_step(start: int, stop: int) -> None:
             self.wire.send({"step": [index, start, stop]})
 
+        clock = Clock()
         try:
             plan = self.session.plan
             self.wire.send({"begin": index, "file": plan.label(plan.files[plan.splits[index].file])})
-            receipt = self.session.run_split(index, on_step=on_step)
+            with clock.running():
+                receipt = self.session.run_split(index, on_step=on_step)
         except BentobatchError as error:
             answer: dict[str, Any] = {"error": error_to_json(error, traceback.format_exc())}
         except Exception as error:  # noqa: BLE001 - the border between this process and its leader
             failure = ModelError(f"split {index} failed: {type(error).__name__}: {' '.join(str(error).split())}")
             answer = {"error": error_to_json(failure, traceback.format_exc())}
         else:
-            answer = {"counts": {"rejected": receipt.rejected, "discarded": receipt.discarded}}
+            answer = {
+                "counts": {"rejected": receipt.rejected, "discarded": receipt.discarded},
+                "clock": clock.to_json(),
+            }
         self.wire.send({"split": index, **answer})
 
 
@@ -148,6 +157,14 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def end_with_leader(connection: socket.socket) -> None:
+    """End this process as soon as its leader's end of the wire is closed, whatever its threads do just then."""
+    poller = select.poll()
+    poller.register(connection, 0)  # hang-ups are always told
+    poller.poll()
+    os._exit(0)
+
+
 def main(arguments: list[str]) -> None:
     """The process's entry."""
     descriptor = int(arguments[0])
@@ -157,7 +174,11 @@ def main(arguments: list[str]) -> None:
     # what the user's code prints must not mix with the leader's output
     os.dup2(2, 1)
     warnings.showwarning = WarnOnce()
-    wire = Wire(socket.socket(fileno=descriptor))
+    connection = socket.socket(fileno=descriptor)
+    threading.Thread(target=end_with_leader, args=(connection,), daemon=True, name="bentobatch-leader").start()
+    wire = Wire(connection)
+    # what every message needs takes half a second to import: it is done while the leader is still busy
+    importlib.import_module("bentobatch.engine.session")
     logger = logging.getLogger("bentobatch")
     logger.addHandler(WireHandler(wire))
     logger.setLevel(logging.INFO)

@@ -102,12 +102,17 @@ class ReadPlan:
 class Chunk:
     """Consecutive rows of a range. A row in ``bad`` (stage "read") is in ``batch`` too, with null where unreadable;
     columns of it that can be read are kept. ``first_line`` is the physical line of the first row (0: no lines);
-    ``lines`` gives each row's physical line where rows and lines do not run in step (blank or multi-line records)."""
+    ``lines`` gives each row's physical line where rows and lines do not run in step (blank or multi-line records).
+
+    Where columns of ``batch`` name files, ``features`` are the feature columns with the files themselves (see
+    rows.FILE_FIELDS). Where each row is a file of its own, ``files`` names it."""
 
     batch: pa.RecordBatch
     bad: Sequence[BadRow] = ()
     first_line: int = 0
     lines: Sequence[int] | None = None
+    features: pa.RecordBatch | None = None
+    files: Sequence[str] | None = None
 
 
 class Format(ABC):

@@ -57,7 +57,7 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOO
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Found:
     """A file, the directories between it and the named root, and whether it was named itself."""
 
@@ -79,6 +79,47 @@ def discover(
         UsageError: a format cannot be told from the extension and ``format`` is None; an unknown URL scheme.
         StorageError: a directory or a bucket cannot be listed.
     """
+    files = [_typed(found, format) for found in _chosen(inputs, storage_options)]
+    other = next((file for file in files if file.format != files[0].format), None)
+    if other is not None:
+        both = f"{printable(files[0].uri)} and {printable(other.uri)}"
+        raise DataError(f"mixed formats: {both}: give files of one format, or say which with --format")
+    return files
+
+
+@dataclass(frozen=True, slots=True)  # there may be a million
+class FoundFile:
+    """A file whatever its format. ``path`` is its path below the input that it was found in, or its name if it was
+    ``explicit``, named itself; ``format`` is what its extension tells, None where that is nothing."""
+
+    uri: str
+    size: int
+    stamp: str
+    path: str
+    explicit: bool
+    format: str | None
+
+
+def discover_any(inputs: Sequence[str], *, storage_options: Mapping[str, Any] | None = None) -> list[FoundFile]:
+    """The files that ``inputs`` stand for, of all formats and none, by the rules of ``discover`` and in its order.
+
+    Raises:
+        NoInputError, DataError, UsageError, StorageError: as ``discover``, but for formats.
+    """
+    return [
+        FoundFile(
+            found.uri,
+            found.size,
+            found.stamp,
+            "/".join((*found.below, base_name(found.uri))),
+            found.explicit,
+            _format_and_compression(found.uri)[0],
+        )
+        for found in _chosen(inputs, storage_options)
+    ]
+
+
+def _chosen(inputs: Sequence[str], storage_options: Mapping[str, Any] | None) -> list[_Found]:
     if not inputs:
         raise NoInputError("no input was given: name a file, a glob, a directory or a URL")
     chosen: list[_Found] = []
@@ -91,12 +132,7 @@ def discover(
                 listed.add(found.uri)
             if found.explicit:
                 named.add(found.uri)
-    files = [_typed(found, format) for found in chosen]
-    other = next((file for file in files if file.format != files[0].format), None)
-    if other is not None:
-        both = f"{printable(files[0].uri)} and {printable(other.uri)}"
-        raise DataError(f"mixed formats: {both}: give files of one format, or say which with --format")
-    return files
+    return chosen
 
 
 def _natural(found: _Found) -> tuple[list[Any], str]:
@@ -119,12 +155,8 @@ def _find(given: str, storage_options: Mapping[str, Any] | None) -> list[_Found]
 
 
 def _typed(found: _Found, format: str | None) -> InputFile:
-    name = base_name(found.uri).casefold()
-    stem, dot, suffix = name.rpartition(".")
-    compression = COMPRESSIONS.get(dot + suffix)
-    if compression is not None:
-        stem, dot, suffix = stem.rpartition(".")
-    known = format or EXTENSIONS.get(dot + suffix)
+    known, compression = _format_and_compression(found.uri)
+    known = format or known
     if known is None:
         text = ", ".join(sorted(set(EXTENSIONS.values())))
         raise UsageError(f"{printable(found.uri)}: its extension tells no format: give --format (one of {text})")
@@ -133,6 +165,15 @@ def _typed(found: _Found, format: str | None) -> InputFile:
             raise DataError(f"{printable(found.uri)}: a {known} file cannot be read compressed: unpack it first")
         compression = None
     return InputFile(found.uri, found.size, found.stamp, known, compression, _partition(found))
+
+
+def _format_and_compression(uri: str) -> tuple[str | None, str | None]:
+    """What the extensions of a file's name tell."""
+    stem, dot, suffix = base_name(uri).casefold().rpartition(".")
+    compression = COMPRESSIONS.get(dot + suffix)
+    if compression is not None:
+        stem, dot, suffix = stem.rpartition(".")
+    return EXTENSIONS.get(dot + suffix), compression
 
 
 def _partition(found: _Found) -> tuple[tuple[str, str], ...]:

@@ -81,8 +81,8 @@ class PartWriter(ABC):
         return self._sink.count
 
     @property
-    def checksum(self) -> int:
-        """CRC-32 of the bytes written; final after ``close``."""
+    def checksum(self) -> int | None:
+        """CRC-32 of the bytes written, final after ``close``; None for a format whose pages have checksums of their own."""
         return self._sink.checksum
 
     def write(self, batch: Any) -> None:
@@ -122,7 +122,7 @@ class _Counting:
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
         self.count = 0
-        self.checksum = 0
+        self.checksum: int | None = 0
 
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
@@ -130,7 +130,8 @@ class _Counting:
             return size
         self._sink.write(data)
         self.count += size
-        self.checksum = zlib.crc32(data, self.checksum)
+        if self.checksum is not None:
+            self.checksum = zlib.crc32(data, self.checksum)
         return size
 
     def tell(self) -> int:
@@ -208,6 +209,7 @@ class ParquetWriter(PartWriter):
 
     def __init__(self, schema: Any, sink: BinaryIO, metadata: Mapping[str, str], compression: str) -> None:
         super().__init__(schema, sink)
+        self._sink.checksum = None
         self._held: list[Any] = []
         self._held_rows = 0
         self._held_bytes = 0

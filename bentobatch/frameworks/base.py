@@ -53,6 +53,9 @@ class BentoServiceArtifact(ABC):
         """Whether a model was packed or loaded."""
         return self._packed
 
+    is_ready = loaded = packed
+    """``packed`` under the names that it has in BentoML 0.13 too."""
+
     @property
     def metadata(self) -> ReadOnlyDict:
         """What the caller of ``pack`` said about the model; a dict that is read-only to its depth."""

@@ -34,6 +34,9 @@ def test_the_table_of_names_is_complete():
         ("import bentobatch.adapters", ("pandas", "pyarrow", "numpy")),
         ("from bentobatch.adapters import DataframeInput; DataframeInput(columns=['a'], dtype='Int64')", ("pandas",)),
         ("from bentobatch.adapters import DefaultOutput; DefaultOutput()", ("pandas",)),
+        ("from bentobatch.adapters import ImageInput; ImageInput()", ("pandas", "PIL")),
+        ("from bentobatch.adapters import TorchTensorInput; TorchTensorInput(dtype='float32')", ("pandas", "torch")),
+        ("from bentobatch.adapters import TfTensorInput; TfTensorInput()", ("pandas", "tensorflow")),
     ],
 )
 def test_importing_and_declaring_import_no_heavy_library(code, absent):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bentobatch.bundle.digest import file_entry, manifest_digest, verify_file
-from bentobatch.bundle.manifest import FORMAT_VERSION, manifest_text, parse_manifest, read_manifest
+from bentobatch.bundle.manifest import FORMAT_VERSION, manifest_text, parse_manifest
 from bentobatch.errors import BundleError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -152,11 +152,12 @@ def test_another_format_is_refused_with_the_way_out(version: Any) -> None:
 
 
 def test_a_bundle_of_bentoml_is_told_apart() -> None:
-    """Without a format_version it is not ours, and the message says so."""
+    """Without a format_version it is not ours. Its folder is read (tests/legacy); where there is only its bentoml.yml,
+    such as at a URL, the message says so."""
     if not LEGACY.is_dir():
         pytest.skip("there are no bundles of BentoML 0.13 beside this checkout")
     with pytest.raises(BundleError, match=r"not saved by bentobatch \(version says '0\.13\.1'\)"):
-        read_manifest(LEGACY / "iris_df" / "bundle")
+        parse_manifest((LEGACY / "iris_df" / "bundle" / "bentoml.yml").read_bytes(), "here")
 
 
 @pytest.mark.parametrize(

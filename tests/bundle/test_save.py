@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import bentobatch
-from bentobatch.bundle import save
+from bentobatch.bundle import save, staging
 from bentobatch.bundle.manifest import read_manifest
 from bentobatch.errors import OutputError, UsageError
 from tests.bundle.projects import on_search_path, project, write_files
@@ -184,14 +184,14 @@ def test_an_existing_folder_is_taken_only_when_it_is_empty(tmp_path: Path) -> No
     assert listing(tmp_path / "full") == ["note"]
 
 
-@pytest.mark.parametrize("step", ["_write_artifacts", "_write_environment", "_describe", "_sync", "_publish"])
+@pytest.mark.parametrize("step", ["_write_artifacts", "_write_environment", "_describe", "sync_folder", "_publish"])
 def test_a_saving_that_fails_at_any_step_leaves_nothing(tmp_path: Path, monkeypatch: Any, step: str) -> None:
     """There is no half bundle, and no temporary folder is left beside it."""
 
     def fail(*_args: Any, **_options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(save, step, fail)
+    monkeypatch.setattr(save if hasattr(save, step) else staging, step, fail)
     with pytest.raises(OutputError, match="No space left"):
         save_service(tmp_path / "p", tmp_path / "out" / "b")
     assert list((tmp_path / "out").iterdir()) == []
@@ -202,14 +202,14 @@ def test_while_it_is_written_the_bundle_is_nobody_elses_and_under_another_name(
 ) -> None:
     """S18: mkdtemp in the same parent, mode 0700; the finished folder has the usual mode."""
     seen: list[tuple[str, int]] = []
-    publish = save._publish
+    publish = staging._publish
 
     def watch(folder: Path, target: Path) -> None:
         assert not target.exists()
         seen.extend((path.name, stat.S_IMODE(path.stat().st_mode)) for path in target.parent.iterdir())
         publish(folder, target)
 
-    monkeypatch.setattr(save, "_publish", watch)
+    monkeypatch.setattr(staging, "_publish", watch)
     before = os.umask(0o022)
     try:
         bundle = save_service(tmp_path / "p", tmp_path / "out" / "b")
@@ -223,13 +223,13 @@ def test_while_it_is_written_the_bundle_is_nobody_elses_and_under_another_name(
 
 def test_a_target_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: Any) -> None:
     """The rename takes the place of nothing but an empty folder."""
-    sync = save._sync
+    sync = staging.sync_folder
 
     def race(folder: Path) -> None:
         write_files(tmp_path / "out" / "b", {"theirs": ""})
         sync(folder)
 
-    monkeypatch.setattr(save, "_sync", race)
+    monkeypatch.setattr(staging, "sync_folder", race)
     with pytest.raises(OutputError, match="exists already"):
         save_service(tmp_path / "p", tmp_path / "out" / "b")
     assert listing(tmp_path / "out") == ["b/theirs"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bentobatch.bundle.layout import MANIFEST
 from bentobatch.bundle.manifest import FORMAT_VERSION, KIND, manifest_text
-from bentobatch.cli.bundles import table_lines
+from bentobatch.cli.bundles import age_text, size_text, table_lines
 from bentobatch.cli.main import main
 
 
@@ -46,27 +48,122 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home" / "repository"
 
 
+def lines(*words: str, capfd: Any, code: int = 0) -> list[str]:
+    assert main(list(words)) == code
+    return capfd.readouterr().out.splitlines()
+
+
 def test_list_shows_the_newest_of_each_name_first(repository: Path, capfd) -> None:
     """A header and one aligned line for each bundle."""
-    save(repository / "Iris" / "1", "Iris", "1")
+    save(repository / "Iris" / "1", "Iris", "1", labels={"framework": "sklearn", "cohort": "a"})
     save(repository / "Iris" / "20", "Iris", "20")
     save(repository / "Ask" / "3", "Ask", "3")
     assert main(["list"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    assert out.splitlines() == [
-        "BENTO    CREATED (UTC)     APIS                                   ARTIFACTS",
-        "Ask:3    2026-01-03 12:30  predict<DataframeInput:DefaultOutput>  model",
-        "Iris:20  2026-01-20 12:30  predict<DataframeInput:DefaultOutput>  model",
-        "Iris:1   2026-01-01 12:30  predict<DataframeInput:DefaultOutput>  model",
+    shown = [re.sub(r"  \d+ weeks?( and \d+ days?)?  +", "  AGE  ", line) for line in out.splitlines()]
+    assert re.fullmatch(r"BENTO_SERVICE  AGE +APIS +ARTIFACTS +LABELS", shown[0])
+    assert shown[1:] == [
+        "Ask:3          AGE  predict<DataframeInput:DefaultOutput>  model<PickleArtifact>",
+        "Iris:20        AGE  predict<DataframeInput:DefaultOutput>  model<PickleArtifact>",
+        "Iris:1         AGE  predict<DataframeInput:DefaultOutput>  model<PickleArtifact>  cohort=a, framework=sklearn",
     ]
+
+
+def test_list_chooses_and_orders(repository: Path, capfd) -> None:
+    """--labels, --limit, --offset, --order-by, --ascending-order."""
+    for version, name in ((1, "B"), (2, "A"), (3, "B")):
+        save(repository / name / str(version), name, str(version), labels={"n": str(version)})
+
+    def tags(*words: str) -> list[str]:
+        return [line.split()[0] for line in lines("list", *words, capfd=capfd)[1:]]
+
+    assert tags() == ["A:2", "B:3", "B:1"]
+    assert tags("--order-by", "created_at") == ["B:3", "A:2", "B:1"]
+    assert tags("--order-by", "created_at", "--ascending-order", "--offset", "1", "--limit", "1") == ["A:2"]
+    assert tags("--labels", "n NotIn (1, 2), m DoesNotExist") == ["B:3"]
+    assert tags("--repository-url", str(repository.parent / "elsewhere")) == []
+    assert lines("list", "--labels", "n==1", capfd=capfd, code=2) == []
+
+
+def test_list_in_other_forms(repository: Path, capfd) -> None:
+    """JSON and YAML hold the same, the objects of `get`; wide has more columns."""
+    folder = save(repository / "Iris" / "1", "Iris", "1")
+    values = json.loads("\n".join(lines("list", "-o", "json", capfd=capfd)))
+    assert yaml.safe_load("\n".join(lines("list", "-o", "yaml", capfd=capfd))) == values
+    assert values[0]["uri"] == {"type": "LOCAL", "uri": str(folder)}
+    header, line = lines("list", "-o", "wide", capfd=capfd)
+    assert header.split()[-3:] == ["SIZE", "DIGEST", "URI"]
+    assert line.split()[-2:] == [values[0]["digest"], str(folder)]
+
+
+def test_get_of_a_version_is_the_json_that_bentoml_users_know(repository: Path, capfd) -> None:
+    """name, version, uri, bentoServiceMetadata with env, artifacts and apis; --labels is ignored there."""
+    folder = save(repository / "Iris" / "1", "Iris", "1", labels={"a": "b"},
+                  env={"pip_packages": ["six", "numpy"], "python_version": "3.11.7", "conda_env": {"name": "x"}},
+                  apis=[{"name": "predict", "docs": "Predicts.", "input_type": "DataframeInput",
+                         "input_config": {"orient": "records", "dtypes": None}}],
+                  artifacts=[{"name": "model", "artifact_type": "PickleArtifact",
+                              "metadata": {"accuracy": 0.9}}])  # fmt: skip
+    for bento in ("Iris:1", "Iris:latest"):
+        value = json.loads("\n".join(lines("get", bento, "--labels", "nothing=here", capfd=capfd)))
+        assert (value["name"], value["version"]) == ("Iris", "1")
+        assert value["uri"] == {"type": "LOCAL", "uri": str(folder)}
+        metadata = value["bentoServiceMetadata"]
+        assert metadata["createdAt"] == "2026-01-01T12:30:00.000000Z"
+        assert metadata["labels"] == {"a": "b"}
+        assert metadata["env"]["condaEnv"] == "name: x\n"
+        assert metadata["env"]["pipDependencies"] == "six\nnumpy"
+        assert metadata["artifacts"] == [
+            {"name": "model", "artifactType": "PickleArtifact", "metadata": {"accuracy": 0.9}}
+        ]
+        (api,) = metadata["apis"]
+        assert (api["name"], api["InputType"], api["docs"]) == ("predict", "DataframeInput", "Predicts.")
+        assert api["inputConfig"] == {"orient": "records", "dtypes": None}
+    assert lines("get", "Iris:latest", "--print-location", "--quiet", capfd=capfd) == [str(folder)]
+
+
+def test_get_of_a_name_lists_its_versions(repository: Path, capfd) -> None:
+    """With CREATED_AT instead of AGE; a name that is not there is exit 66, a selector that matches none is not."""
+    save(repository / "Iris" / "1", "Iris", "1", labels={"a": "b"})
+    save(repository / "Iris" / "2", "Iris", "2")
+    save(repository / "Iris2" / "1", "Iris2", "1")
+    header, *rows = lines("get", "Iris", capfd=capfd)
+    assert header.split() == ["BENTO_SERVICE", "CREATED_AT", "APIS", "ARTIFACTS", "LABELS"]
+    assert [row.split()[:3] for row in rows] == [["Iris:2", "2026-01-02", "12:30"], ["Iris:1", "2026-01-01", "12:30"]]
+    assert len(lines("get", "Iris", "--labels", "a=b", capfd=capfd)) == 2
+    assert len(lines("get", "Iris", "--labels", "a=c", capfd=capfd)) == 1
+    assert lines("get", "Nothing", capfd=capfd, code=66) == []
+    assert lines("get", "Iris:3", capfd=capfd, code=66) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 seconds"),
+        (0.4, "0 seconds"),
+        (1, "1 second"),
+        (61, "1 minute and 1 second"),
+        (86400 + 22 * 3600 + 59, "1 day and 22 hours"),
+        (3 * 604800 + 4 * 3600, "3 weeks and 4 hours"),
+        (13 * 604800 + 6 * 86400 + 3600, "13 weeks and 6 days"),
+    ],
+)
+def test_an_age_has_the_two_largest_units(seconds: float, text: str) -> None:
+    """As BentoML shows it."""
+    assert age_text(seconds) == text
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 40, "5.0 TiB")])
+def test_a_size_is_for_people(size: int, text: str) -> None:
+    """In powers of 1024."""
+    assert size_text(size) == text
 
 
 def test_list_of_nothing_is_a_header(repository: Path, capfd) -> None:
     """A repository that does not exist yet is an empty one, and is not made by looking."""
-    assert main(["list"]) == 0
-    assert capfd.readouterr().out == "BENTO  CREATED (UTC)  APIS  ARTIFACTS\n"
-    assert not repository.exists()
+    assert lines("list", capfd=capfd) == ["BENTO_SERVICE  AGE  APIS  ARTIFACTS  LABELS"]
+    assert not repository.parent.exists()
 
 
 def test_list_into_head_is_quiet(repository: Path, bentobatch_process, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ HEAVY = {
     "sklearn",
     "fsspec",
     "flask",
+    "sqlalchemy",
+    "alembic",
+    "cryptography",
 }
 
 _PROBE = """

@@ -68,6 +68,7 @@ def test_all_options_reach_the_engine(fake_runs, capfd) -> None:
         "trust": True,
         "break_lock": False,
         "only_new": False,
+        "files_root": None,
         "allow_pickle": False,
         "isolated": True,
         "print_to": None,

@@ -1,0 +1,252 @@
+"""This module scores the rows of several requests in one call of the api, and gives each request its own answer.
+
+The Scorer is the batch engine's. It is given an output adapter that keeps what the api returned as it is, so that each
+request's share becomes columns by itself: the types of an answer never depend on the other requests of the batch.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bentobatch.adapters.base import OutputAdapter
+from bentobatch.adapters.pandas_arrays import is_pandas_column, is_pandas_frame
+from bentobatch.adapters.results import result_length, settle_result
+from bentobatch.errors import BentobatchError, DeadlineError, ModelError
+from bentobatch.rows import BadRow
+from bentobatch.scorer import Scored, Scorer
+from bentobatch.serving.columns import Rows, join_rows
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one request gets. ``columns`` has one row for each of its ``rows`` rows, null for those in ``bad``, whose
+    positions count within the request. Where every row is bad and the api declares no output schema it has no columns."""
+
+    rows: int
+    columns: pa.RecordBatch
+    bad: tuple[BadRow, ...] = ()
+
+
+Outcome = Answer | BentobatchError
+
+
+class JoinedScorer:
+    """Scores joined requests; one batch at a time, by whichever thread."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self._kept = _AsReturned()
+        self._inner = Scorer(
+            scorer.service,
+            replace(scorer.api, output=self._kept),
+            output_column=scorer.output_column,
+            every_row_may_fail=True,  # two bad requests that meet in a batch do not make a broken model
+        )
+
+    def score(self, pieces: Sequence[Rows], deadlines: Sequence[float | None]) -> list[Outcome]:
+        """The outcome of each piece; they are of one kind. Nothing but KeyboardInterrupt is raised.
+
+        An error of the whole batch (a wrong length, a service out of reach) may be one request's doing. So the requests
+        are scored again in halves, down to single ones, but for those whose deadline (of time.monotonic) has passed.
+        """
+        outcomes: dict[int, Outcome] = {}
+        pending = [list(range(len(pieces)))]
+        while pending:
+            some = pending.pop()
+            if outcomes or pending:  # time has passed since the batch was put together
+                outcomes.update({at: late() for at in some if passed(deadlines[at], time.monotonic())})
+                some = [at for at in some if at not in outcomes]
+            if not some:
+                continue
+            try:
+                outcomes.update(zip(some, self._score([pieces[at] for at in some]), strict=True))
+            except BentobatchError as error:
+                if len(some) == 1:
+                    outcomes[some[0]] = error
+                else:
+                    pending += [some[len(some) // 2 :], some[: len(some) // 2]]
+        return [outcomes[at] for at in range(len(pieces))]
+
+    def _score(self, pieces: Sequence[Rows]) -> list[Outcome]:
+        self._kept.results = []
+        try:
+            scored = self._inner.score(join_rows(pieces))
+        except (BentobatchError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # such as asyncio's CancelledError, or a panic of a library in Rust
+            raise ModelError(
+                f"api {self.scorer.api.name!r} raised {type(error).__name__}, which is no matter of a row: {error}"
+            ) from error
+        return self._shared_out(scored, list(accumulate(map(len, pieces), initial=0)))
+
+    def _shared_out(self, scored: Scored, bounds: Sequence[int]) -> list[Outcome]:
+        bad: list[list[BadRow]] = [[] for _ in bounds[1:]]
+        for item in scored.bad:
+            owner = bisect_right(bounds, item.index) - 1
+            bad[owner].append(replace(item, index=item.index - bounds[owner]))
+        whole = self._whole(scored) if self._kept.results else None
+        outcomes: list[Outcome] = []
+        for start, stop, lost in zip(bounds, bounds[1:], bad, strict=False):
+            if len(lost) == stop - start:
+                columns = self._no_columns(stop - start)
+            elif whole is not None:
+                columns = whole.slice(start, stop - start)
+            else:
+                try:
+                    columns = self._columns_of(scored.columns.slice(start, stop - start))
+                except BentobatchError as error:
+                    outcomes.append(error)
+                    continue
+            outcomes.append(Answer(stop - start, columns, tuple(lost)))
+        return outcomes
+
+    def _whole(self, scored: Scored) -> pa.RecordBatch | None:
+        """The columns for all requests at once, where that gives each the same as its share alone; else None."""
+        if len(self._kept.results) > 1 or not (self.scorer.output_schema or _same_types(self._kept.results[0])):
+            return None
+        try:
+            columns = self._columns(self._kept.results[0])
+        except BentobatchError:
+            return None  # one request's result may be to blame; each is tried by itself
+        return columns.take(scored.columns.column("row")) if scored.bad else columns
+
+    def _columns_of(self, places: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns of one request, from where its rows' results lie (null for bad rows)."""
+        shares: list[pa.RecordBatch] = []
+        numbers = places.column("result")
+        for number in pc.unique(numbers.drop_null()).to_pylist():
+            rows = places.column("row").filter(pc.equal(numbers, number))  # consecutive, since halves are
+            shares.append(self._columns(_part(self._kept.results[number], rows[0].as_py(), rows[-1].as_py() + 1)))
+        columns = joined_columns(shares)
+        if columns.num_rows == places.num_rows:
+            return columns
+        valid = numbers.is_valid().to_numpy(zero_copy_only=False)
+        return columns.take(pa.array(np.cumsum(valid) - 1, mask=~valid))
+
+    def _columns(self, result: Any) -> pa.RecordBatch:
+        scorer = self.scorer
+        try:
+            return scorer.api.output.columns(
+                result, name=scorer.output_column, classes=scorer.classes, schema=scorer.output_schema
+            )
+        except BentobatchError:
+            raise
+        except Exception as error:  # an output adapter may be anyone's
+            raise ModelError(
+                f"{type(scorer.api.output).__name__} cannot take the result of api {scorer.api.name!r}:"
+                f" {type(error).__name__}: {error}"
+            ) from error
+
+    def _no_columns(self, rows: int) -> pa.RecordBatch:
+        schema = self.scorer.output_schema or pa.schema([])
+        return pa.RecordBatch.from_arrays([pa.nulls(rows, field.type) for field in schema], schema=schema)
+
+    def nothing(self) -> Answer:
+        """The answer to a request without rows; the api is not called for it."""
+        return Answer(0, self._no_columns(0))
+
+
+class _AsReturned(OutputAdapter):
+    """Keeps what the api returned, and gives the Scorer columns that say where each row's result lies."""
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+
+    def columns(
+        self,
+        result: Any,
+        *,
+        name: str = "prediction",  # noqa: ARG002 - see OutputAdapter
+        classes: Sequence[Any] | None = None,  # noqa: ARG002
+        schema: pa.Schema | None = None,  # noqa: ARG002
+    ) -> pa.RecordBatch:
+        """``result``: the number of the result, ``row``: the row in it."""
+        settled = settle_result(result)
+        rows = result_length(settled)
+        self.results.append(settled)
+        numbers = np.full(rows, len(self.results) - 1, dtype=np.int32)
+        return pa.RecordBatch.from_arrays([pa.array(numbers), pa.array(np.arange(rows))], names=["result", "row"])
+
+
+def join_answers(parts: Sequence[Answer]) -> Answer:
+    """The answer to a request that was scored in parts.
+
+    Raises:
+        ModelError: the parts have columns that do not fit together.
+    """
+    starts = list(accumulate((part.rows for part in parts), initial=0))
+    bad = [
+        replace(item, index=item.index + start) for part, start in zip(parts, starts, strict=False) for item in part.bad
+    ]
+    known = next((part.columns.schema for part in parts if part.columns.num_columns), None)
+    if known is None:
+        return Answer(starts[-1], parts[0].columns, tuple(bad))
+    shares = [
+        part.columns
+        if part.columns.num_columns
+        else pa.RecordBatch.from_arrays([pa.nulls(part.rows) for _ in known], names=known.names)
+        for part in parts
+    ]
+    return Answer(starts[-1], joined_columns(shares), tuple(bad))
+
+
+def joined_columns(shares: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Columns one after the other; integers beside floats become floats, as where a batch was bisected."""
+    if len(shares) == 1:
+        return shares[0]
+    tables = [pa.Table.from_batches([share]) for share in shares]
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowException as error:
+        raise ModelError(
+            f"the api returned other types for some rows than for others ({error}); declare @api(output_schema=…)"
+        ) from error
+    return pa.RecordBatch.from_arrays([column.chunk(0) for column in table.columns], schema=table.schema)
+
+
+def _same_types(result: Any) -> bool:
+    """Whether the types of the columns made of ``result`` do not depend on which of its rows are looked at."""
+    if isinstance(result, np.ndarray):
+        return bool(result.dtype.kind != "O" and not result.dtype.hasobject)
+    if is_pandas_frame(result):
+        return not any("object" in str(kind) for kind in result.dtypes)
+    if is_pandas_column(result):
+        return "object" not in str(result.dtype)
+    if isinstance(result, Mapping):
+        return all(map(_same_types, result.values()))
+    if isinstance(result, (list, tuple)):
+        types = set(map(type, result))
+        if types == {int}:
+            return bool(min(result) >= -(2**63) and max(result) < 2**63)
+        return types in ({float}, {str}, {bool})
+    return True  # Arrow's own arrays and tables
+
+
+def _part(result: Any, start: int, stop: int) -> Any:
+    """Some rows of a settled result."""
+    if hasattr(result, "iloc"):
+        return result.iloc[start:stop]
+    if isinstance(result, (pa.Array, pa.ChunkedArray, pa.Table, pa.RecordBatch)):
+        return result.slice(start, stop - start)
+    if isinstance(result, Mapping):
+        return {name: _part(values, start, stop) for name, values in result.items()}
+    return result[start:stop]
+
+
+def passed(deadline: float | None, now: float) -> bool:
+    """Whether a request with this deadline need not be scored any more."""
+    return deadline is not None and now >= deadline
+
+
+def late() -> DeadlineError:
+    """What a request gets whose deadline passed in the queue."""
+    return DeadlineError("the request's deadline passed before its turn, so it was not scored; send it again")
