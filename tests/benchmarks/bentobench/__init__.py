@@ -1,0 +1,1 @@
+"""This package makes the benchmarks' data, runs and measures the runners, and renders what they showed."""

@@ -1,0 +1,107 @@
+"""This module measures what a resume costs: a run is killed when nearly all of its splits are finished, and started again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from bentobench import checks, data
+from bentobench.machine import machine, versions
+from bentobench.runners import Runner, ours
+from bentobench.session import Failed, expected_output, one_run
+from bentobench.stats import middle
+from bentobench.workloads import Size, build, scratch
+
+DONE = 0.985
+"""The share of finished splits at which the run is killed: the most, when its splits are one row group each."""
+ALLOWED = 0.02
+TRIES = 5
+
+
+def measure_resume(size: Size, *, rounds: int, tell: Callable[[str], None] = print) -> dict[str, Any]:
+    """The medians of a whole run of W1L, of a run of 1,000 rows (start-up), and of a resumed run."""
+    work, small = build("W1L", size), build("SMALL", size)
+    folder = scratch(size.root)
+    log = folder / "log.txt"
+    splits = -(-work.rows // data.ROW_GROUP)
+    one_each = ["--split-rows", str(data.ROW_GROUP)]
+    run = ours(work, folder, "dir", options=one_each)
+    start = ours(small, folder, "dir")
+    expected = expected_output(work, size.root)
+    took: dict[str, list[float]] = {"whole": [], "start": [], "resumed": [], "reused": []}
+    tell(f"RESUME: {work.rows:,} rows in {splits} splits, killed when {DONE:.1%} of them are finished")
+    for turn in range(rounds):
+        took["whole"].append(one_run(run, log).wall)
+        took["start"].append(one_run(start, log).wall)
+        start.fresh()
+        killed_at(run, max(1, int(DONE * splits)))
+        resumed = resumed_run(run, log)
+        checks.check(run.output, expected)
+        told = run.told()
+        took["resumed"].append(resumed)
+        took["reused"].append(told["splits_reused"] / told["splits"])
+        tell(
+            f"  round {turn + 1}  whole {took['whole'][-1]:.2f} s, 1,000 rows {took['start'][-1]:.2f} s,"
+            f" resumed {resumed:.2f} s with {took['reused'][-1]:.1%} done"
+        )
+        run.fresh()
+    middles: dict[str, Any] = {name: middle(values) for name, values in took.items()}
+    return {
+        "name": "RESUME",
+        "rows": work.rows,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "rounds": rounds,
+        "machine": machine(),
+        "versions": versions(),
+        **middles,
+        "allowed": middles["start"] + ALLOWED * middles["whole"],
+        "all": took,
+    }
+
+
+def resumed_run(run: Runner, log: Path) -> float:
+    """Seconds of the same command, with what the killed run left in place."""
+    from bentobench import measure
+
+    done = measure.run(run.command, log=log)
+    if done.code:
+        raise Failed(f"resume: exit code {done.code}\n{done.output}")
+    return done.wall
+
+
+def killed_at(run: Runner, receipts: int) -> None:
+    """Leave the state of a run that was killed, with its whole process group, when so many splits had receipts."""
+    state = run.output.with_name(f".{run.output.name}.bentobatch")
+    for _ in range(TRIES):
+        run.fresh()
+        child = subprocess.Popen(
+            run.command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while child.poll() is None:
+            if receipts_in(state) >= receipts:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+                break
+            time.sleep(0.001)
+        # a worker may have outlived the group by a moment, and a run may have ended before it was killed
+        time.sleep(0.2)
+        if not run.output.exists() and receipts_in(state) >= receipts:
+            return
+    raise Failed(f"the run ended before it could be killed with {receipts} splits done, {TRIES} times")
+
+
+def receipts_in(state: Path) -> int:
+    """How many splits have a receipt."""
+    count = 0
+    for folder in state.glob("*/receipts"):
+        with contextlib.suppress(FileNotFoundError):
+            count += sum(not entry.name.startswith(".") for entry in os.scandir(folder))
+    return count
