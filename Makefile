@@ -35,7 +35,8 @@ help: ## show this
 setup: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/demo ## make .venv with everything in it
 
 test: $(STAMPS)/test ## run the tests
-	@$(BIN)/python -m pytest -n logical --dist worksteal
+	@$(BIN)/python tests/services.py
+	@$(BIN)/python -m pytest -n logical --dist loadgroup
 
 lint: $(STAMPS)/lint $(STAMPS)/test ## check style, types and the import contracts
 	$(BIN)/ruff check .

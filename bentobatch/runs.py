@@ -134,6 +134,7 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
     print_to: BinaryIO | None = None,
     break_lock: bool = False,
+    metrics_file: str | Path | None = None,
     **options: Any,
 ) -> RunReport:
     """Score an input with a bundle; all keywords of ``make_job`` are taken too, and those of ``run_job``.
@@ -154,6 +155,7 @@ def run(
         on_progress=on_progress,
         print_to=print_to,
         break_lock=break_lock,
+        metrics_file=metrics_file,
     )
 
 
@@ -170,6 +172,7 @@ def run_job(
     on_progress: Callable[[Progress], None] | None = None,
     print_to: BinaryIO | None = None,
     break_lock: bool = False,
+    metrics_file: str | Path | None = None,
 ) -> RunReport:
     """Score what a job says.
 
@@ -181,6 +184,8 @@ def run_job(
     ``storage_options`` go to fsspec and are never written or sent anywhere; a scheduler's workers have their own (see
     engine.remote). ``print_to`` gets JSON lines, after the commit, when there is no ``output_file``. ``break_lock`` takes
     the lease on an output in a bucket from the run that holds it, which then stops (75) and cannot commit.
+    ``metrics_file`` is a Prometheus textfile (NAME.prom, or a directory) that tells of the run, also of one that fails;
+    the default is the environment's BENTOBATCH_METRICS_FILE.
 
     Raises:
         BentobatchError: one of its subclasses, each with its ``exit_code``; see bentobatch.errors.
@@ -207,6 +212,7 @@ def run_job(
             on_progress=on_progress,
             storage_options=storage_options,
             break_lock=break_lock,
+            metrics_file=metrics_file,
         ).run()
 
     try:
@@ -234,6 +240,7 @@ def redrive(
     isolated: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     trust: bool = False,
+    metrics_file: str | Path | None = None,
 ) -> RunReport:
     """Score the rejected and discarded rows of a committed output again, after the model or the data was mended, and
     merge them into it. Rows that were fine are not scored again, and keep their values bit for bit.
@@ -268,6 +275,7 @@ def redrive(
         storage_options=storage_options,
         isolated=isolated,
         on_progress=on_progress,
+        metrics_file=metrics_file,
     )
 
 

@@ -131,6 +131,14 @@ class Picky(bentobatch.BentoService):
 '''
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a costly thing (a JVM, a cluster, Airflow's database) run in one process, one after the other."""
+    folder = Path(__file__).parent / "integrations"
+    for item in items:
+        if item.path.is_relative_to(folder) and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(folder).parts[0]))
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees the developer's own repository."""

@@ -85,7 +85,10 @@ class Messages:
 
 
 class LogHandler(logging.Handler):
-    """Hands log records to ``messages``; a record's ``fields`` attribute (a mapping) becomes fields of the event."""
+    """Hands log records to ``messages``; a record's ``fields`` attribute (a mapping) becomes fields of the event.
+
+    One that is ``for_machines`` is left out of text, and the report always: the command shows it at its end, by itself.
+    """
 
     def __init__(self, messages: Messages) -> None:
         super().__init__()
@@ -94,6 +97,9 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         fields = getattr(record, "fields", {})
+        hidden = getattr(record, "for_machines", False) and self._messages.log_format == "text"
+        if hidden or fields.get("event") == "report":
+            return
         self._messages.event(record.levelname.lower(), record.getMessage(), **fields)
 
 

@@ -22,6 +22,11 @@ from bentobatch.engine.job import DEFAULT_BATCH_BYTES, DEFAULT_BATCH_ROWS, DEFAU
 
 TRUST_HELP = "Take a bundle from a URL without its digest pinned (URL@sha256:DIGEST); its code is run."
 
+METRICS_HELP = (
+    "Write what the run did, also when it fails, for Prometheus' textfile collector; a directory gets one file for each"
+    " bundle and api.  [default: the environment's BENTOBATCH_METRICS_FILE]"
+)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -298,6 +303,7 @@ _WORK = (
 _messages = _in_group("Messages")
 _MESSAGES = (
     _messages("--report", metavar="FILE", help="Write the report of the run as JSON.  [default: none]"),
+    _messages("--metrics-file", metavar="FILE.prom", help=METRICS_HELP),
     _messages(
         "--log-format",
         type=click.Choice(LOG_FORMATS),

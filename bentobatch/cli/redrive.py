@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from bentobatch.cli.logs import LOG_FORMATS, Messages, logging_to
-from bentobatch.cli.options import debug_option
+from bentobatch.cli.options import METRICS_HELP, debug_option
 from bentobatch.cli.parameters import GroupedOption, RunCommand, storage_option
 from bentobatch.cli.progress import ProgressDisplay
 from bentobatch.cli.run import check_report_file, show_report, write_report
@@ -70,6 +70,7 @@ _option = partial(click.option, cls=GroupedOption, group="Options")
     help="An option of the file system of URLs (repeatable), such as a key. It is stored and logged nowhere.",
 )
 @_option("--report", metavar="FILE", help="Write the report of the redrive as JSON.  [default: none]")
+@_option("--metrics-file", metavar="FILE.prom", help=METRICS_HELP)
 @_option(
     "--log-format",
     type=click.Choice(LOG_FORMATS),

@@ -33,7 +33,9 @@ _OF_SCHEDULERS = {
     "celery_app": ("celery", "app"),
 }
 """Options of one executor each: its name, and the keyword that it takes them by."""
-_NO_PART_OF_A_PLAN = ("executor", "executor_options", "workers", "split_timeout", "restart", "break_lock")
+_NO_PART_OF_A_PLAN = (
+    "executor", "executor_options", "workers", "split_timeout", "restart", "break_lock", "metrics_file",
+)  # fmt: skip
 
 
 @click.command("run", cls=RunCommand, short_help="Score data with a bundle.")
@@ -84,7 +86,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     arguments["allow_pickle"] = not arguments.pop("no_pickle")
     arguments["executor_options"] = _executor_options(arguments)
     arguments["storage_options"] = dict(arguments["storage_options"]) or None
-    for name in ("keep", "exclude", "nulls"):
+    for name in ("keep", "exclude", "nulls", "metrics_file"):
         if arguments[name] is None:
             del arguments[name]
     _take_named(arguments)
@@ -143,7 +145,7 @@ def _describe(bundle: str, api: str, arguments: dict[str, Any], *, as_json: bool
 
 def show_report(report: RunReport, messages: Messages) -> None:
     if messages.log_format == "json":
-        messages.event("info", "report", **report.to_json())
+        messages.event("info", "report", event="report", **report.event_fields())
     else:
         for line in report.lines():
             messages.plain(line)

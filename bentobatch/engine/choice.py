@@ -43,23 +43,32 @@ def choose(executor: str, workers: int | None, summary: PlanSummary, *, crew: Cr
     return Choice("processes", count, "auto: the api takes Python values, which keep the interpreter busy")
 
 
+_WORTH_IT = 0.3
+"""Where the api takes a smaller part of the time, another process would not make a run much faster."""
+
+
 class Watch:
     """Looks at how splits on threads spend their time, and goes on with processes where threads hold each other up."""
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._clocks: list[Clock] = []
+        self._took = 0.0
 
     def add(self, outcome: Outcome) -> None:
         """Take note of a split that ended."""
         if outcome.clock is not None:
             self._clocks.append(Clock(*outcome.clock))
+            self._took += outcome.took
 
     def advise(self, choice: Choice, *, pending: int) -> Choice:
         """The choice to go on with, when each thread has finished a split; ``pending`` splits are not handed out yet."""
         if not choice.open or len(self._clocks) < choice.workers:
             return choice
         clocks, self._clocks = self._clocks, []
+        took, self._took = self._took, 0.0
+        if sum(clock.wall for clock in clocks) < _WORTH_IT * took:
+            return choice
         if pending < choice.workers or not wait_for_each_other(clocks):
             return choice
         blocked = 1 - sum(clock.cpu + clock.queued for clock in clocks) / sum(clock.wall for clock in clocks)

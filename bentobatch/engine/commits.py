@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bentobatch.engine import parts
+from bentobatch.engine.boot import sync_disk
 from bentobatch.engine.limits import over_limits
 from bentobatch.engine.objects import Found
 from bentobatch.engine.parts import Receipt
@@ -26,6 +27,7 @@ from bentobatch.engine.plan import Plan, schema_to_text
 from bentobatch.engine.publish import check_place, identity, publish
 from bentobatch.engine.staging import Staging
 from bentobatch.engine.store import (
+    LocalStore,
     Store,
     bucket,
     bucket_errors,
@@ -76,6 +78,8 @@ class Commit(Staging):
         self._check_expectations(receipts, rejected, discarded)
         seen = self.bucket.seen() if self.bucket else None
         self._check_place()
+        if any(receipt.boot is not None for receipt in receipts) and isinstance(self.store, LocalStore):
+            sync_disk(self.store.root)  # small parts were left to the system so far
         staged = self._stage()
         record: dict[str, Any] = {
             "plan_id": self.plan.plan_id,

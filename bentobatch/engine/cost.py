@@ -21,7 +21,7 @@ from bentobatch.errors import BentobatchError
 from bentobatch.scorer import Scorer
 
 PROBE_MOST_ROWS = 6_400
-COSTLY_SECONDS = 0.01
+COSTLY_SECONDS = 0.025
 """A first call of a hundred rows that takes so long is looked at more closely; cheaper ones need no smaller splits."""
 _ENOUGH_SECONDS = 0.1
 SPLIT_SECONDS = 2.0
@@ -40,7 +40,7 @@ class Cost:
 
 def measure(scorer: Scorer, batch: pa.RecordBatch) -> Cost | None:
     """What a row of ``batch`` costs: ever more rows are scored until a call takes a tenth of a second, or there are no
-    more, so that what each call costs by itself weighs little. None where the api does not take them as they are."""
+    more, so that what each call costs by itself weighs little. None for a cheap api, and for rows that it does not take."""
     rows = 0
     took = 0.0
     while rows < min(batch.num_rows, PROBE_MOST_ROWS) and took < _ENOUGH_SECONDS:
@@ -50,7 +50,7 @@ def measure(scorer: Scorer, batch: pa.RecordBatch) -> Cost | None:
             return None
         took = seconds
         if rows == 100 and took < COSTLY_SECONDS:
-            return Cost(took / rows)
+            return None  # only its very first call was slow
     if rows == 0:
         return None
     return Cost(took / rows, _interpreted(scorer, batch.slice(0, rows)))

@@ -22,9 +22,10 @@ PROBING = "the model scored the first rows"
 class Outcome:
     """What became of a submitted split: a receipt's counts, an error, or the death of its worker.
 
-    ``clock`` is how the split's thread spent its time (wall, computing, waiting for a core; seconds), where it is known.
+    ``clock`` is how the split's thread spent its time in the api (wall, computing, waiting for a core; seconds) of
+    the ``took`` seconds in all, and ``own`` what of those the promises cost (see ``overhead``), where they are known.
     ``rows`` are those of the split that were being scored at a death (None: it was reading or writing), ``file`` the
-    input that it worked on.
+    input that it worked on. ``deaths`` are those that a scheduler's worker has seen and counted before this end.
     """
 
     index: int
@@ -32,8 +33,11 @@ class Outcome:
     error: BentobatchError | None = None
     death: str | None = None
     clock: tuple[float, float, float] | None = None
+    took: float = 0.0
+    own: Mapping[str, float] = field(default_factory=dict)
     rows: tuple[int, int] | None = None
     file: str = ""
+    deaths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import bentobatch
@@ -20,7 +21,8 @@ from bentobatch.engine.place import Place, place_of
 from bentobatch.engine.publish import check_place
 from bentobatch.engine.report import Progress, RunReport
 from bentobatch.engine.store import Store, store_at
-from bentobatch.errors import TooManyRejectsError, UnavailableError
+from bentobatch.engine.telemetry import Telemetry
+from bentobatch.errors import BentobatchError, TooManyRejectsError, UnavailableError
 
 _LOG = logging.getLogger("bentobatch")
 MOST_RETRIES = 3
@@ -47,6 +49,7 @@ class Run:
         store: Store | None = None,
         storage_options: Mapping[str, Any] | None = None,
         break_lock: bool = False,
+        metrics_file: str | Path | None = None,
     ) -> None:
         self.job = job
         self.crew = crew
@@ -58,8 +61,10 @@ class Run:
         self.break_lock = break_lock
         self.place: Place = place_of(job)
         self.store = store or store_at(self.place.state, storage_options)
+        self.telemetry = Telemetry(job, executor=executor, metrics_file=metrics_file)
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
+        self.own: dict[str, float] = {}
         self.rows_done = 0
         self.lost = [0, 0]
         self.splits_done = 0
@@ -70,27 +75,39 @@ class Run:
 
     def run(self) -> RunReport:
         """Plan, score, commit."""
+        with self.telemetry:
+            report = self._run()
+            self.telemetry.reported(report)
+            return report
+
+    def _run(self) -> RunReport:
         self._tell("plan", None)
         self._check_parent()
         with take_lease(self.place, self.storage_options, break_lock=self.break_lock) as lease:
-            summary = self.crew.plan(self.job, restart=self.restart)
+            with self.telemetry.stage("plan"):
+                summary = self.crew.plan(self.job, restart=self.restart)
             self._lap("plan")
+            self.telemetry.planned(summary)
             if summary.record is not None:
                 self.crew.commit(lease.owner)  # removes what a run that was killed after its commit has left
                 return self._report(summary, Choice("none", 0, "already done"), summary.record, already_done=True)
             overwrite = self.job.overwrite or self.job.builds_on_output
             check_place(self.place, overwrite=overwrite, storage_options=self.storage_options)
             choice = choose(self.executor, self.workers, summary, crew=self.crew)
+            self.telemetry.tally.executor = choice.executor
             try:
-                choice = self._score(summary, choice, lease)
+                with self.telemetry.stage("score"):
+                    choice = self._score(summary, choice, lease)
                 self._lap("score")
                 self._tell("commit", summary)
-                lease.check()
-                record = self.crew.commit(lease.owner)
+                with self.telemetry.stage("commit"):
+                    lease.check()
+                    record = self.crew.commit(lease.owner)
             except BaseException:
                 self.crew.cancel()
                 raise
             self._lap("commit")
+            self.telemetry.committed(record)
             return self._report(summary, choice, record, already_done=False)
 
     def _check_parent(self) -> None:
@@ -118,12 +135,12 @@ class Run:
             while pending and len(running) < room and not self.solo:
                 index = pending.popleft()
                 running.add(index)
-                self.crew.submit(index)
+                self._submit(index)
             if self.solo and not running:
                 # a split that took its worker with it runs alone, so that no other is blamed for its death
                 index = self.solo.popleft()
                 running.add(index)
-                self.crew.submit(index)
+                self._submit(index)
             if not running:
                 time.sleep(0.05)
                 continue
@@ -135,6 +152,10 @@ class Run:
             self._tell("score", summary)
         return choice
 
+    def _submit(self, index: int) -> None:
+        self.telemetry.submitted(index)
+        self.crew.submit(index)
+
     def _due(self, pending: deque[int]) -> None:
         now = time.monotonic()
         for due, index in [item for item in self.later if item[0] <= now]:
@@ -142,12 +163,16 @@ class Run:
             pending.appendleft(index)
 
     def _settle(self, summary: PlanSummary, outcome: Outcome, lease: Lease) -> None:
+        self.telemetry.died_elsewhere(outcome)
         if outcome.death is not None:
             self._died(summary, outcome)
         elif outcome.error is not None:
             self._failed(outcome)
         else:
             assert outcome.counts is not None
+            for name, took in outcome.own.items():
+                self.own[name] = self.own.get(name, 0.0) + took
+            self.telemetry.finished(outcome, summary.takes[outcome.index])
             self._count(summary, outcome.index, (outcome.counts["rejected"], outcome.counts["discarded"]))
             self._check_limits(summary, lease)
 
@@ -156,14 +181,21 @@ class Run:
         assert error is not None
         tries = self.retries.get(outcome.index, 0)
         if not isinstance(error, UnavailableError) or tries >= MOST_RETRIES:
+            self.telemetry.failed(outcome.index, error)
             raise error
         self.retries[outcome.index] = tries + 1
         wait = BACKOFF_SECONDS * 2**tries
-        _LOG.warning("split %d: %s; trying again in %g s", outcome.index, error, wait)
+        fields = {**self.telemetry.retried(outcome.index, error), "wait_seconds": wait}
+        _LOG.warning("split %d: %s; trying again in %g s", outcome.index, error, wait, extra={"fields": fields})
         self.later.append((time.monotonic() + wait, outcome.index))
 
     def _died(self, summary: PlanSummary, outcome: Outcome) -> None:
-        count_death(self.store, summary.plan_id, summary.keys[outcome.index], outcome)
+        fields = self.telemetry.died(outcome.index, outcome.death or "")
+        try:
+            count_death(self.store, summary.plan_id, summary.keys[outcome.index], outcome, fields=fields)
+        except BentobatchError as error:
+            self.telemetry.failed(outcome.index, error)
+            raise
         self.solo.append(outcome.index)
 
     def _count(self, summary: PlanSummary, index: int, lost: tuple[int, int]) -> None:
@@ -241,7 +273,12 @@ class Run:
             rows_reused=record["rows"] if already_done else record.get("rows_held", 0) + done,
             features=summary.features,
             feature_rule=summary.feature_rule,
-            seconds={"total": total, **self.seconds, **spent},
+            seconds={
+                "total": total,
+                **self.seconds,
+                **spent,
+                **{name: round(took, 6) for name, took in self.own.items()},
+            },
             already_done=already_done,
             version=bentobatch.__version__,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 from bentobatch.engine.crew import Crew, OnRows, Outcome, PlanSummary
 from bentobatch.engine.job import BatchJob
+from bentobatch.engine.overhead import collected
 from bentobatch.engine.session import Session
 from bentobatch.errors import BentobatchError, ModelError
 
@@ -83,11 +84,12 @@ class LocalCrew(Crew):
                 self._on_rows(stop - start)
 
         try:
-            receipt = self.session.run_split(index, on_step=on_step)
+            with collected() as own:
+                receipt = self.session.run_split(index, on_step=on_step)
         except BentobatchError as error:
             return Outcome(index, error=error)
         except Exception as error:  # noqa: BLE001 - the border between a worker thread and its driver
             failure = ModelError(f"split {index} failed: {type(error).__name__}: {' '.join(str(error).split())}")
             failure.__cause__ = error
             return Outcome(index, error=failure)
-        return Outcome(index, counts={"rejected": receipt.rejected, "discarded": receipt.discarded})
+        return Outcome(index, counts={"rejected": receipt.rejected, "discarded": receipt.discarded}, own=own)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bentobatch.engine.store import Store
+from bentobatch.engine.boot import boot_id
+from bentobatch.engine.store import LAZY_BYTES, LocalStore, Store
 
 MOST_DEATHS = 3
 """A split that killed so many workers is scored piece by piece from then on, until the fatal row is found."""
@@ -18,7 +19,8 @@ MOST_DEATHS = 3
 class Receipt:
     """Proof that a split is finished; written after its part. Counts are rows, ``seconds`` has read, model and write,
     ``columns`` the counts of the output's columns (see ``expectations.counts_to_json``), ``checksum`` is the CRC-32 of the
-    part's bytes: Arrow and text files have none of their own."""
+    part's bytes: Arrow and text files have none of their own. ``boot`` is that of the machine which wrote a small part
+    without syncing it: under another one, a power cut may have damaged the part, and only its checksum proves it."""
 
     key: str
     rows: int
@@ -29,6 +31,7 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=dict)
     columns: dict[str, list[Any]] = field(default_factory=dict)
     checksum: int | None = None
+    boot: str | None = None
 
     def to_bytes(self) -> bytes:
         """The receipt as its file's content."""
@@ -58,6 +61,11 @@ class Deaths:
             return cls()
         values: Mapping[str, Any] = json.loads(data)
         return cls(values["count"], [(start, stop) for start, stop in values["ranges"]])
+
+
+def boot_of(store: Store, part_bytes: int) -> str | None:
+    """What a receipt says of a part of this size that was written lazily."""
+    return boot_id() if isinstance(store, LocalStore) and part_bytes < LAZY_BYTES else None
 
 
 def checksum_of(store: Store, name: str) -> int:
@@ -100,9 +108,27 @@ def commit_name(plan_id: str) -> str:
 
 
 def read_receipt(store: Store, plan_id: str, key: str) -> Receipt | None:
-    """The receipt of a finished split."""
+    """The receipt of a finished split; None also where it, or a part that was never synced, did not outlive a power cut."""
     data = store.read(receipt_name(plan_id, key))
-    return None if data is None else Receipt.from_bytes(data)
+    if not data:
+        return None
+    try:
+        receipt = Receipt.from_bytes(data)
+    except (ValueError, TypeError):
+        return None
+    if (
+        receipt.boot is not None
+        and receipt.boot != boot_id()
+        and not _is_whole(store, part_name(plan_id, key), receipt)
+    ):
+        return None
+    return receipt
+
+
+def _is_whole(store: Store, name: str, receipt: Receipt) -> bool:
+    if name.rpartition("/")[2] not in store.names(name.rpartition("/")[0]):
+        return False
+    return store.size(name) == receipt.part_bytes and checksum_of(store, name) == receipt.checksum
 
 
 def read_deaths(store: Store, plan_id: str, key: str) -> Deaths:

@@ -307,7 +307,11 @@ class ProcessCrew(Crew):
                 child.running.pop(index, None)
                 error = error_from_json(message["error"]) if "error" in message else None
                 clock = tuple(message["clock"]) if "clock" in message else None
-                outcomes.append(Outcome(index, counts=message.get("counts"), error=error, clock=clock))
+                own = message.get("own", {})
+                took = message.get("took", 0.0)
+                outcomes.append(
+                    Outcome(index, counts=message.get("counts"), error=error, clock=clock, took=took, own=own)
+                )
             else:
                 self._note(child, message)
         return outcomes if alive else outcomes + self._died(child)

@@ -23,6 +23,7 @@ from bentobatch.engine.deaths import count_death
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.process_crew import ProcessCrew
 from bentobatch.engine.store import Store, store_at
+from bentobatch.engine.telemetry import event_fields
 from bentobatch.engine.wire import error_from_json, error_to_json
 from bentobatch.errors import BentobatchError, UsageError
 
@@ -104,7 +105,9 @@ class PlanServer:
         self._lock = threading.Lock()
 
     def score(self, index: int, *, split_timeout: float | None = None) -> dict[str, Any]:
-        """Score one split, however many children that takes; {"index", "counts"} or {"index", "error"}."""
+        """Score one split, however many children that takes; {"index", "counts"} or {"index", "error"}, and "deaths"
+        where children ended on the way."""
+        deaths: list[str] = []
         try:
             if not 0 <= index < len(self.keys):
                 raise UsageError(f"plan {self.kept.plan_id} has splits 0 to {len(self.keys) - 1}, not {index}")
@@ -112,19 +115,22 @@ class PlanServer:
             if finished is not None:
                 return {"index": index, "counts": {"rejected": finished.rejected, "discarded": finished.discarded}}
             with self._crew(split_timeout) as crew:
-                return self._score(crew, index)
+                answer = {"index": index, "counts": self._score(crew, index, deaths)}
         except BentobatchError as error:
-            return {"index": index, "error": error_to_json(error)}
+            answer = {"index": index, "error": error_to_json(error)}
+        return {**answer, "deaths": deaths} if deaths else answer
 
-    def _score(self, crew: ProcessCrew, index: int) -> dict[str, Any]:
+    def _score(self, crew: ProcessCrew, index: int, deaths: list[str]) -> dict[str, Any]:
         crew.submit(index)
         while True:
             for outcome in crew.poll(_POLL_SECONDS):
                 if outcome.counts is not None:
-                    return {"index": index, "counts": dict(outcome.counts)}
+                    return dict(outcome.counts)
                 if outcome.error is not None:
                     raise outcome.error
-                count_death(self.store, self.kept.plan_id, self.keys[index], outcome)
+                deaths.append(outcome.death or "")
+                fields = event_fields("split_died", self.job, self.kept.plan_id)
+                count_death(self.store, self.kept.plan_id, self.keys[index], outcome, fields={**fields, "split": index})
                 crew.submit(index)
 
     @contextlib.contextmanager
@@ -216,7 +222,7 @@ def close_servers() -> None:
 def outcome_from_json(data: Mapping[str, Any]) -> Outcome:
     """What ``score_split`` returned, as the driver takes it."""
     error = error_from_json(data["error"]) if "error" in data else None
-    return Outcome(data["index"], counts=data.get("counts"), error=error)
+    return Outcome(data["index"], counts=data.get("counts"), error=error, deaths=tuple(data.get("deaths", ())))
 
 
 def _bundle(job: BatchJob, store: Store, plan_id: str) -> Any:

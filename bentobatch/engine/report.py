@@ -23,7 +23,8 @@ class Progress:
 @dataclass(frozen=True)
 class RunReport:
     """What a run did. Counts are rows; ``seconds`` has total, plan, read, model, write and commit, where read, model
-    and write are summed over all workers. ``splits_reused`` were finished by an earlier run and not scored again.
+    and write are summed over all workers; so are checksum, fsync, receipts and rejects, what the promises cost, as far
+    as the workers told it. ``splits_reused`` were finished by an earlier run and not scored again.
     ``already_done``: this very plan had committed this output before, and nothing was written."""
 
     plan_id: str
@@ -52,6 +53,12 @@ class RunReport:
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return asdict(self)
+
+    def event_fields(self) -> dict[str, Any]:
+        """The fields of the log's event ``report``: ``seconds`` is a number there, as in every event, since a log's index
+        takes one type for a name; ``stages`` has its parts."""
+        values = self.to_json()
+        return {**values, "seconds": self.seconds.get("total"), "stages": values["seconds"]}
 
     def lines(self) -> tuple[str, str, str]:
         """The report for people: rows with rejects and discards, seconds by stage, output."""

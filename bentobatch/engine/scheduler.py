@@ -25,6 +25,8 @@ class Scheduler(ABC):
 
     name: ClassVar[str]
     """As given to --executor."""
+    storage_options: Mapping[str, Any] | None = None
+    """The run's own, for a scheduler whose leader looks at the state itself; they must not travel."""
 
     @abstractmethod
     def open(self, kept: KeptPlan, *, splits: int, split_timeout: float | None) -> int:
@@ -63,6 +65,8 @@ class SchedulerCrew(Crew):
         split_timeout: float | None = None,
     ) -> None:
         self.scheduler = scheduler
+        if storage_options is not None:
+            scheduler.storage_options = storage_options
         self._storage_options = storage_options
         self._split_timeout = split_timeout
         self._local = ProcessCrew(storage_options=storage_options, split_timeout=split_timeout)

@@ -13,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from bentobatch.bundle.load import load
 from bentobatch.engine import parts
+from bentobatch.engine.clocks import Clock
 from bentobatch.engine.commits import Commit, committed
 from bentobatch.engine.cost import kept_name
 from bentobatch.engine.crew import PlanSummary
@@ -94,8 +95,8 @@ class Session:
         )
         limit_native_threads()
 
-    def run_split(self, index: int, *, on_step: OnStep | None = None) -> Receipt:
-        """Score one split of the plan."""
+    def run_split(self, index: int, *, on_step: OnStep | None = None, clock: Clock | None = None) -> Receipt:
+        """Score one split of the plan; ``clock`` is given the thread's time in the api."""
         plan = self.plan
         if not 0 <= index < len(plan.splits):
             raise UsageError(f"plan {plan.plan_id} has splits 0 to {len(plan.splits) - 1}, not {index}")
@@ -107,6 +108,7 @@ class Session:
             self.store,
             storage_options=self.storage_options,
             on_step=on_step,
+            clock=clock,
         )
         return run.run()
 

@@ -13,7 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from bentobatch import plugins
-from bentobatch.engine import parts
+from bentobatch.engine import overhead, parts
+from bentobatch.engine.boot import boot_id
+from bentobatch.engine.clocks import Clock
 from bentobatch.engine.column_counts import count_columns
 from bentobatch.engine.listings import with_files
 from bentobatch.engine.parts import MOST_DEATHS, Deaths, Receipt
@@ -49,7 +51,10 @@ class SplitRun:
         *,
         storage_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        """``clock`` is given the thread's time in the api and its adapters."""
+        self.clock = clock or Clock()
         self.plan = plan
         self.split = split
         self.scorer = scorer
@@ -74,7 +79,7 @@ class SplitRun:
         name = parts.part_name(plan_id, key)
         format, header = part_format(self.plan.job, joined=self.plan.joined)
         with (
-            self.store.create(name) as sink,
+            self.store.create(name, lazily=boot_id() is not None) as sink,
             part_writer(
                 format, self.plan.output_schema, sink, metadata=part_metadata(self.plan), header=header
             ) as writer,
@@ -87,21 +92,27 @@ class SplitRun:
                 f"{printable(self.plan.label(self.file))} gave {rows} rows where planning counted {self.split.take}: it"
                 " changed meanwhile; run the same command again"
             )
+        overhead.add("checksum", writer.checksum_seconds)
         if self.rejects:
-            self._write_rejects()
+            with overhead.spending("rejects"):
+                self._write_rejects()
         self.seconds["write"] += time.perf_counter() - started
+        part_bytes = self.store.size(name)
         receipt = Receipt(
             key=key,
             rows=rows,
             rejected=self.counts["rejected"],
             discarded=self.counts["discarded"],
-            part_bytes=self.store.size(name),
+            part_bytes=part_bytes,
             has_rejects=bool(self.rejects),
             seconds={stage: round(took, 6) for stage, took in self.seconds.items()},
             columns=counts_to_json(self.columns),
             checksum=writer.checksum,
+            boot=parts.boot_of(self.store, part_bytes),
         )
-        self.store.write(parts.receipt_name(plan_id, key), receipt.to_bytes())
+        with overhead.spending("receipts"):
+            # a receipt that a power cut takes is a split that is scored again: it need not be synced itself
+            self.store.write(parts.receipt_name(plan_id, key), receipt.to_bytes(), lazily=True)
         return receipt
 
     def _write(self, writer: Any, deaths: Deaths) -> int:
@@ -190,7 +201,8 @@ class SplitRun:
                 skip = skip or [BadRow(0, "model", "WorkerDied", "scoring this row alone ended the worker process")]
             elif self.on_step is not None:
                 self.on_step(start, stop)
-            scored = self.scorer.score(features.slice(head, tail - head), skip=skip)
+            with self.clock.running():
+                scored = self.scorer.score(features.slice(head, tail - head), skip=skip)
             outcomes.append(scored)
             self.seconds["model"] += scored.seconds
         if self.on_step is not None:

@@ -17,10 +17,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bentobatch.engine.objects import objects_of
+from bentobatch.engine.overhead import spending
 from bentobatch.errors import BentobatchError, OutputError, StorageError, UsageError
 
 TEMPORARY = ".tmp-"
 """Every file that is not whole yet begins so; a crash may leave one, and nothing ever reads it."""
+
+
+LAZY_BYTES = 1 << 20
+"""A file that is written lazily and has fewer bytes is left to the system to write out. Thousands of small files would
+take longer to sync than to score."""
 
 
 class Store(ABC):
@@ -35,7 +41,7 @@ class Store(ABC):
         """The bytes of a file, or None if there is none."""
 
     @abstractmethod
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, lazily: bool = False) -> None:
         """Put a file in place at once, durably."""
 
     @abstractmethod
@@ -47,8 +53,9 @@ class Store(ABC):
         """Remove a file or a folder with all it holds; it is no error if it is gone."""
 
     @abstractmethod
-    def create(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """A new file to write to; it appears under its name when the context ends without an error."""
+    def create(self, name: str, *, lazily: bool = False) -> contextlib.AbstractContextManager[BinaryIO]:
+        """A new file to write to; it appears under its name when the context ends without an error. ``lazily``: if it is
+        small, it need not outlive a power cut yet (see parts.Receipt)."""
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO:
@@ -84,8 +91,8 @@ class LocalStore(Store):
         except OSError as error:
             raise storage_error("read", self.path(name), error) from error
 
-    def write(self, name: str, data: bytes) -> None:
-        with self.create(name) as file:
+    def write(self, name: str, data: bytes, *, lazily: bool = False) -> None:
+        with self.create(name, lazily=lazily) as file:
             file.write(data)
 
     def names(self, folder: str) -> list[str]:
@@ -101,8 +108,8 @@ class LocalStore(Store):
         remove(self.path(name))
 
     @contextlib.contextmanager
-    def create(self, name: str) -> Iterator[BinaryIO]:
-        with whole_file(self.path(name)) as file:
+    def create(self, name: str, *, lazily: bool = False) -> Iterator[BinaryIO]:
+        with whole_file(self.path(name), lazily=lazily) as file:
             yield file
 
     def open(self, name: str) -> BinaryIO:
@@ -145,7 +152,8 @@ class BucketStore(Store):
                 return None
             return data
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, lazily: bool = False) -> None:
+        del lazily
         with bucket_errors("write", self.path(name), self.options):
             self.fs.pipe_file(self.path(name), data)
 
@@ -164,7 +172,8 @@ class BucketStore(Store):
             remove_objects(self.fs, self.path(name))
 
     @contextlib.contextmanager
-    def create(self, name: str) -> Iterator[BinaryIO]:
+    def create(self, name: str, *, lazily: bool = False) -> Iterator[BinaryIO]:
+        del lazily  # what a bucket has taken is durable
         with tempfile.NamedTemporaryFile(prefix="bentobatch-") as local:
             yield local  # type: ignore[misc]  # the wrapper has the methods of the file that it wraps
             local.flush()
@@ -283,8 +292,11 @@ def _bucket_error(
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears at ``path`` when the context ends well: temporary name, fsync, rename, fsync of the folder."""
+def whole_file(path: Path, *, lazily: bool = False) -> Iterator[BinaryIO]:
+    """A file that appears at ``path`` when the context ends well: temporary name, fsync, rename, fsync of the folder.
+
+    ``lazily``: a small one is not synced; a crash of the process leaves it whole or absent all the same.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
@@ -295,9 +307,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            synced = not lazily or file.tell() >= LAZY_BYTES
+            if synced:
+                with spending("fsync"):
+                    os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        if synced:
+            with spending("fsync"):
+                sync_folder(path.parent)
     except OSError as error:
         raise storage_error("write", path, error) from error
     finally:

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from typing import Any
 
 from bentobatch.engine.clocks import Clock
 from bentobatch.engine.job import BatchJob
+from bentobatch.engine.overhead import collected
 from bentobatch.engine.place import place_of
 from bentobatch.engine.store import store_at
 from bentobatch.engine.wire import Wire, error_to_json
@@ -108,8 +110,10 @@ class Worker:
         try:
             plan = self.session.plan
             self.wire.send({"begin": index, "file": plan.label(plan.files[plan.splits[index].file])})
-            with clock.running():
-                receipt = self.session.run_split(index, on_step=on_step)
+            started = time.perf_counter()
+            with collected() as own:
+                receipt = self.session.run_split(index, on_step=on_step, clock=clock)
+            took = time.perf_counter() - started
         except BentobatchError as error:
             answer: dict[str, Any] = {"error": error_to_json(error, traceback.format_exc())}
         except Exception as error:  # noqa: BLE001 - the border between this process and its leader
@@ -119,6 +123,8 @@ class Worker:
             answer = {
                 "counts": {"rejected": receipt.rejected, "discarded": receipt.discarded},
                 "clock": clock.to_json(),
+                "took": took,
+                "own": own,
             }
         self.wire.send({"split": index, **answer})
 

@@ -42,6 +42,8 @@ class JsonLinesFormat(Format):
                 cutter.add(records)
                 if types is not None:
                     types.add(records)
+        if types is not None:
+            types.finish()
         schema = pa.schema([(LINE, pa.large_binary())]) if types is None else _schema(types, file, options)
         return FileScan(cutter.rows, schema, cutter.ranges(), cutter.row_bytes(schema.types))
 

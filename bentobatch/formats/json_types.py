@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+import os
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -21,6 +24,7 @@ from bentobatch.formats.json_rows import read_objects
 from bentobatch.formats.records import Records
 
 _SAMPLE_ROWS = 1000
+_THREADS = min(4, os.cpu_count() or 1)
 _SCALARS = {bool: "bool", int: "int", float: "float", str: "string"}
 _TYPES = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 
@@ -84,6 +88,8 @@ class JsonTypes:
         self._declared = set(declared)
         self._shapes: dict[str, _Shape | None] = {}  # None: a column whose type does not matter
         self._begun = False
+        self._pool: ThreadPoolExecutor | None = None
+        self._tried: deque[tuple[Records, Future[bool]]] = deque()
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -91,12 +97,37 @@ class JsonTypes:
         return {name: pa.null() if shape is None else _settle(shape) for name, shape in self._shapes.items()}
 
     def add(self, records: Records) -> None:
-        """Look at more rows. Rows that are bad whatever their types (see JsonRows) are passed over."""
+        """Look at more rows. Rows that are bad whatever their types (see JsonRows) are passed over.
+
+        Whether a block agrees with what was seen before it is tried in threads, for some blocks at a time; blocks that do
+        not are looked at in their order. What agrees with the narrower types of earlier blocks agrees with all later ones,
+        so the answer is that of one thread.
+        """
         if not self._begun:
             self._begun = True
             self._look(records.part(0, _SAMPLE_ROWS))
             records = records.part(_SAMPLE_ROWS, len(records))
-        if len(records) and not self._agrees(records):
+        if not len(records):
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="bentobatch-json")
+        self._tried.append(
+            (records, self._pool.submit(_agrees, records, self._open(), set(self._shapes), self._wanted))
+        )
+        if len(self._tried) > _THREADS:
+            self._settle_first()
+
+    def finish(self) -> None:
+        """Settle the blocks that are still being tried; called once, after the last ``add``."""
+        while self._tried:
+            self._settle_first()
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _settle_first(self) -> None:
+        records, agrees = self._tried.popleft()
+        # types that widened meanwhile may have made this block's trial out of date, but never wrong to trust
+        if not agrees.result():
             self._look(records)
 
     def _look(self, records: Records) -> None:
@@ -123,43 +154,44 @@ class JsonTypes:
             if shape is not None:
                 shape.add(value)
 
-    def _agrees(self, records: Records) -> bool:
-        """Whether pyarrow finds nothing new in these rows: no column that matters, no value of a wider type."""
-        if self._wanted is None:
-            return self._agrees_fully(records)
-        missing = [name for name in self._wanted if name not in self._shapes]
-        if any(_mentions(records.data, name) for name in missing):
-            return False
-        open = self._open()
-        if any(_has_struct(type) for type in open.values()):
-            return self._agrees_fully(records)
-        if not open:
-            return True
-        if not is_plain(records):
-            return False
-        try:
-            read_objects(records, pa.schema(list(open.items())), unexpected="ignore")
-        except pa.ArrowInvalid:
-            return False
-        return True
-
-    def _agrees_fully(self, records: Records) -> bool:
-        """_agrees where a new column, or a new key inside one, must not be missed."""
-        if not is_plain(records):
-            return False
-        open = pa.schema(list(self._open().items()))
-        try:
-            found = read_objects(records, open, unexpected="infer").schema
-        except pa.ArrowInvalid:
-            return False
-        return all(name in self._shapes for name in found.names if name != "\0") and all(
-            found.field(field.name).type.equals(field.type) for field in open
-        )
-
     def _open(self) -> dict[str, Any]:
         """The columns whose type may widen yet."""
         types = {name: shape.arrow() for name, shape in self._shapes.items() if shape is not None}
         return {name: type for name, type in types.items() if type is not None and not pa.types.is_string(type)}
+
+
+def _agrees(records: Records, open: Mapping[str, Any], known: Collection[str], wanted: Sequence[str] | None) -> bool:
+    """Whether pyarrow finds nothing new in these rows: no column that matters, no value of a wider type than in ``open``,
+    the columns whose type may widen; ``known`` are all columns."""
+    if wanted is None:
+        return _agrees_fully(records, open, known)
+    if any(_mentions(records.data, name) for name in wanted if name not in known):
+        return False
+    if any(_has_struct(type) for type in open.values()):
+        return _agrees_fully(records, open, known)
+    if not open:
+        return True
+    if not is_plain(records):
+        return False
+    try:
+        read_objects(records, pa.schema(list(open.items())), unexpected="ignore")
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _agrees_fully(records: Records, open: Mapping[str, Any], known: Collection[str]) -> bool:
+    """_agrees where a new column, or a new key inside one, must not be missed."""
+    if not is_plain(records):
+        return False
+    schema = pa.schema(list(open.items()))
+    try:
+        found = read_objects(records, schema, unexpected="infer").schema
+    except pa.ArrowInvalid:
+        return False
+    return all(name in known for name in found.names if name != "\0") and all(
+        found.field(field.name).type.equals(field.type) for field in schema
+    )
 
 
 def _settle(shape: _Shape) -> Any:

@@ -12,6 +12,7 @@ What values become, where the target has no form of its own for them:
 
 from __future__ import annotations
 
+import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ ENCODING = b"bentobatch.encoding"
 JSON = b"json"
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 << 20
+PAGES_CHECKED_BYTES = 1 << 20
+"""A Parquet file with more bytes is not checked as a whole beside its pages."""
 """A Parquet row group is closed at either, so that whoever reads it later needs little memory."""
 
 _WRITABLE = ("parquet", "csv", "jsonl", "arrow")
@@ -82,8 +85,14 @@ class PartWriter(ABC):
 
     @property
     def checksum(self) -> int | None:
-        """CRC-32 of the bytes written, final after ``close``; None for a format whose pages have checksums of their own."""
+        """CRC-32 of the bytes written, final after ``close``; None for a large Parquet file, whose pages have checksums of
+        their own."""
         return self._sink.checksum
+
+    @property
+    def checksum_seconds(self) -> float:
+        """How long that took."""
+        return self._sink.checksum_seconds
 
     def write(self, batch: Any) -> None:
         """Add the rows of ``batch``, whose columns must be those of the schema, by name, order and type."""
@@ -123,6 +132,9 @@ class _Counting:
         self._sink = sink
         self.count = 0
         self.checksum: int | None = 0
+        self.checksum_seconds = 0.0
+        self.checked_bytes: int | None = None
+        """A longer file has no checksum."""
 
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
@@ -131,7 +143,11 @@ class _Counting:
         self._sink.write(data)
         self.count += size
         if self.checksum is not None:
+            started = time.perf_counter()
             self.checksum = zlib.crc32(data, self.checksum)
+            self.checksum_seconds += time.perf_counter() - started
+            if self.checked_bytes is not None and self.count > self.checked_bytes:
+                self.checksum = None
         return size
 
     def tell(self) -> int:
@@ -209,7 +225,7 @@ class ParquetWriter(PartWriter):
 
     def __init__(self, schema: Any, sink: BinaryIO, metadata: Mapping[str, str], compression: str) -> None:
         super().__init__(schema, sink)
-        self._sink.checksum = None
+        self._sink.checked_bytes = PAGES_CHECKED_BYTES
         self._held: list[Any] = []
         self._held_rows = 0
         self._held_bytes = 0

@@ -116,7 +116,8 @@ def test_the_report_is_one_object_with_json_logs(fake_runs, capfd) -> None:
     out, err = capfd.readouterr()
     event = json.loads(err)
     assert out == ""
-    assert (event["level"], event["message"], event["rows"], event["seconds"]["plan"]) == ("info", "report", 10, 0.5)
+    assert (event["level"], event["message"], event["rows"], event["seconds"]) == ("info", "report", 10, 2.0)
+    assert (event["event"], event["stages"]["plan"]) == ("report", 0.5)
 
 
 def test_the_report_file_is_json_and_readable_by_others(fake_runs, capfd, tmp_path: Path) -> None:
