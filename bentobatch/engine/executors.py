@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from bentobatch import plugins
@@ -17,16 +18,20 @@ LOCAL = ("auto", "inline", "threads", "processes")
 
 
 def known() -> tuple[str, ...]:
-    """The names of all executors; those that other distributions add are known by their entry points only."""
-    return (*LOCAL, *sorted(plugins.TABLES["executors"]))
+    """The names of all executors, those that other distributions add included."""
+    added = {entry.name for entry in entry_points(group="bentobatch.executors")}
+    return (*LOCAL, *sorted({*plugins.TABLES["executors"], *added}))
 
 
 def check_executor(executor: str | Scheduler, workers: int | None, options: Mapping[str, Any] | None = None) -> None:
     """Refuse what no run could be made with.
 
     Raises:
-        UsageError: no number of workers, or options of a scheduler for an executor that is none.
+        UsageError: no such executor, no number of workers, or options of a scheduler for an executor that is none.
     """
+    listed = (*LOCAL, *plugins.TABLES["executors"])
+    if isinstance(executor, str) and executor not in listed and executor not in known():  # the latter takes a while
+        raise UsageError(f"no executor is named {executor!r}; known are {', '.join(known())}")
     if workers is not None and workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
     if isinstance(executor, str) and executor in LOCAL and options:

@@ -264,3 +264,10 @@ def test_an_option_of_one_executor_is_refused_with_another(fake_runs, capfd, opt
     assert f"{option} belongs to --executor {executor}: give both" in capfd.readouterr().err
     assert main([*TO_FILE, "--executor", executor, option, "tcp://127.0.0.1:1"]) == 0
     assert list(fake_runs.asked["executor_options"].values()) == ["tcp://127.0.0.1:1"]
+
+
+def test_an_unknown_executor_is_told_all_that_there_are(capfd, tmp_path) -> None:
+    """Those of this machine too; nothing is started for it."""
+    assert main([*TO_FILE, "--executor", "slurm"]) == 2
+    told = capfd.readouterr().err
+    assert "no executor is named 'slurm'; known are auto, inline, threads, processes, celery, dask, spark" in told
