@@ -55,6 +55,8 @@ class HandingOut:
         self._retries: dict[int, int] = {}
         self._later: list[tuple[float, int]] = []
         self._scheduler: Scheduler = plugins.find("executors", executor)(workers=workers, **(executor_options or {}))
+        if storage_options is not None:
+            self._scheduler.storage_options = storage_options
         try:
             at_once = self._scheduler.open(kept, splits=len(self.pending), split_timeout=split_timeout)
         except BaseException:
