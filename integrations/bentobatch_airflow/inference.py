@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bentobatch_airflow import reports
@@ -29,12 +29,13 @@ class BentoInferenceOperator(BentoJobTask):
     executor for this task, is meant by ``executor`` where ``bento_executor`` is given as well.
     ``workers`` is how many splits are scored at a time. ``deferrable`` (for a scheduler) leaves the worker while the
     splits are scored: a trigger hands them out and looks every ``poll_interval`` seconds; the plan and the commit are
-    made on a worker.
+    made on a worker. ``metrics_file`` gets the run's metrics in Prometheus' text format (not of a deferred run).
 
     A retry, and a run after a kill, go on from the splits that are scored: the plan's id depends on bundle, input and
     options, never on the try. ``restart`` and ``break_lock`` are thus no keywords here.
     """
 
+    template_fields: Sequence[str] = (*BentoJobTask.template_fields, "metrics_file")
     ui_color = "#f4e3c1"
 
     def __init__(
@@ -46,6 +47,7 @@ class BentoInferenceOperator(BentoJobTask):
         workers: int | None = None,
         deferrable: bool = False,
         poll_interval: float = 10.0,
+        metrics_file: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(executor=executor if bento_executor else None, **kwargs)
@@ -54,6 +56,7 @@ class BentoInferenceOperator(BentoJobTask):
         self.workers = workers
         self.deferrable = deferrable
         self.poll_interval = poll_interval
+        self.metrics_file = metrics_file
         self.report: dict[str, Any] | None = None
         self._told = 0.0
         if deferrable:
@@ -83,6 +86,7 @@ class BentoInferenceOperator(BentoJobTask):
                 storage_options=self.storage_options(),
                 isolated=True,
                 on_progress=self._tell,
+                metrics_file=self.metrics_file,
             )
             return self._finish(reports.of_run(report), context)
 
