@@ -197,6 +197,25 @@ def test_a_dask_cluster_scores_for_a_deferred_task(run_dag: RunDag, bundles: Pat
     check_output(tmp_path / "out.parquet", frame)
 
 
+def test_celery_workers_score_for_a_deferred_task(
+    run_dag: RunDag, bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the broker alone: the triggerer asks no result backend, and the messages hold no more than numbers."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("celery")
+    from tests.integrations.celery.conftest import BROKERS, started
+
+    frame = write_input(tmp_path / "in.parquet", 1000)
+    roots = str(tmp_path)
+    with started("redis", tmp_path / "worker", "-c", "1", BENTOBATCH_WORKER_ROOTS=roots) as workers:
+        monkeypatch.setenv("BENTOBATCH_CELERY_QUEUE", workers.queue)
+        body = DEFERRED.replace('"pool"', '"celery", executor_options={"broker": <broker>}')
+        ran = run_dag(body, bundle=bundles / "linear", folder=tmp_path, retries=0, broker=BROKERS["redis"])
+    assert ran.state == "success"
+    assert (ran.xcom("score")["executor"], ran.xcom("score")["splits"]) == ("celery", 10)
+    check_output(tmp_path / "out.parquet", frame)
+
+
 class HereScheduler(Scheduler):
     """Scores in this process when it is polled; ``stuck`` never ends anything, ``lossy`` loses each split once."""
 
