@@ -138,7 +138,10 @@ class Telemetry:
             self.tally.splits_reused += 1
 
     def committed(self, record: Mapping[str, Any]) -> None:
-        """The output is there."""
+        """The output is there. A commit whose splits were scored unseen counts their rows here."""
+        if not sum(self.tally.rows.values()):
+            self.tally.rejected, self.tally.discarded = record["rejected"], record["discarded"]
+            self.tally.scored = record["rows"] - record["rejected"] - record["discarded"]
         self._event(
             logging.INFO, "commit", f"committed {record['rows']:,} rows",
             rows=record["rows"], rejected=record["rejected"], discarded=record["discarded"],

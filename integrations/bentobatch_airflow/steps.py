@@ -19,6 +19,7 @@ from bentobatch.engine.process_crew import ProcessCrew
 from bentobatch.engine.publish import check_place
 from bentobatch.engine.remote import KeptPlan, PlanServer
 from bentobatch.engine.store import store_at
+from bentobatch.engine.telemetry import Telemetry
 from bentobatch_airflow.reports import of_commit
 
 
@@ -77,9 +78,13 @@ def commit_plan(kept: KeptPlan, *, executor: str, storage_options: Mapping[str, 
     server = PlanServer(kept, storage_options=storage_options)
     crew = ProcessCrew(storage_options=storage_options)
     crew.attach(server.job, kept.plan_id)
+    telemetry = Telemetry(server.job, executor=executor)
+    telemetry.plan_id = kept.plan_id
     try:
-        with take_lease(place_of(server.job), storage_options) as lease:
-            record = crew.commit(lease.owner)
+        with telemetry, take_lease(place_of(server.job), storage_options) as lease:
+            with telemetry.stage("commit"):
+                record = crew.commit(lease.owner)
+            telemetry.committed(record)
     finally:
         crew.close()
     return of_commit(server.job, record, executor=executor, already_done=record["time"] < started)

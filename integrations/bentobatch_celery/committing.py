@@ -15,6 +15,7 @@ from bentobatch.engine.place import place_of
 from bentobatch.engine.process_crew import ProcessCrew
 from bentobatch.engine.publish import check_place
 from bentobatch.engine.remote import KeptPlan, PlanServer
+from bentobatch.engine.telemetry import Telemetry
 from bentobatch_celery.state import JobState, RunRecord
 
 
@@ -90,6 +91,17 @@ def commit_plan(state: JobState, run: RunRecord) -> dict[str, Any]:
     try:
         with take_lease(place_of(server.job), server.storage_options) as lease:
             record = state.committed(run)  # by whoever held the lease a moment ago
-            return crew.commit(lease.owner) if record is None else record
+            return record or _committed(server.job, state, crew, lease.owner)
     finally:
         crew.close()
+
+
+def _committed(job: BatchJob, state: JobState, crew: ProcessCrew, owner: str) -> dict[str, Any]:
+    """The commit, and what is told of the run to the outside: its splits were scored by workers that nobody watched."""
+    telemetry = Telemetry(job, executor="celery")
+    telemetry.plan_id = state.kept.plan_id
+    with telemetry:
+        with telemetry.stage("commit"):
+            record = crew.commit(owner)
+        telemetry.committed(record)
+    return record

@@ -227,3 +227,25 @@ def test_what_no_run_could_be_made_of_is_refused_at_once(watched: Path, flowers:
     with pytest.raises(OutputError, match="overwrite"):
         submit(app, job)
     assert (flowers.parent / "o.parquet").read_bytes() == b"mine"
+
+
+def test_a_submitted_job_is_told_to_the_outside_by_its_commit(
+    watched: Path, flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody drives it from its start to its end; the worker that commits knows all the rows."""
+    import bentobatch
+    from bentobatch.runs import make_job
+    from bentobatch_celery.committing import commit_plan, plan_job
+
+    monkeypatch.setenv("BENTOBATCH_METRICS_FILE", str(tmp_path / "run.prom"))
+    job = make_job(watched, input_file=flowers, output_file=tmp_path / "out.parquet", split_rows=500)
+    state, run, _ = plan_job(job)
+    plan = bentobatch.plan(job)
+    for index in range(len(plan.splits)):
+        bentobatch.run_split(plan, index)
+    assert commit_plan(state, run)["rows"] == 1000
+    told = (tmp_path / "run.prom").read_text()
+    assert [
+        line for line in told.splitlines() if line.startswith("bentobatch_run_rows_total") and line.endswith(" 1000")
+    ]
+    assert "bentobatch_run_last_success_timestamp_seconds" in told

@@ -1,16 +1,11 @@
-"""One Spark session for all of these tests: starting it takes longer than any of them."""
+"""What the tests of Spark share; the session itself is that of tests/integrations/conftest.py."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import shutil
-import socket
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -60,52 +55,6 @@ class Watched(bentobatch.BentoService):
         count = pa.array([None if n is None else n + 1 for n in batch.column("n").to_pylist()], pa.int64())
         return pa.table({"half": pa.array([7] * rows, pa.uint8()), "text": ["a"] * rows, "count": count})
 '''
-
-_HINT = "on Debian and Ubuntu: apt-get install openjdk-17-jre-headless"
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
-def connect_port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="session")
-def spark(connect_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A session on two cores that the scheduler's own code has started; the same Java process serves Spark Connect."""
-    java = os.path.join(os.environ["JAVA_HOME"], "bin", "java") if os.environ.get("JAVA_HOME") else "java"
-    if shutil.which(java) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"there is no Java: {_HINT}")
-        pytest.skip(f"there is no Java: {_HINT}")
-    folder = tmp_path_factory.mktemp("spark")
-    options = {
-        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
-        "spark.connect.grpc.binding.address": "127.0.0.1",
-        "spark.connect.grpc.binding.port": connect_port,
-        "spark.sql.shuffle.partitions": 2,
-        "spark.sql.warehouse.dir": folder / "warehouse",
-        "spark.local.dir": folder / "local",
-    }
-    arguments = " ".join(f"--conf {name}={value}" for name, value in options.items())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYSPARK_SUBMIT_ARGS", f"{arguments} pyspark-shell")
-        patch.setenv("BENTOBATCH_HOME", str(folder / "home"))  # that of the Python workers
-        from bentobatch_spark.session import start_session
-
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ResourceWarning
-            )  # py4j and subprocess leave what their garbage collector ends
-            session = start_session("local[2,2]", None)  # two tries, so that what must fail does so soon
-    yield session
-    session.stop()
 
 
 @pytest.fixture(scope="session")

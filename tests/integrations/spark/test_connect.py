@@ -23,7 +23,7 @@ from tests.conftest import feature_frame
 from tests.integrations.spark.waiting import lines, wait_for
 
 pytestmark = [
-    pytest.mark.xdist_group("spark"),
+    pytest.mark.xdist_group("schedulers"),
     # as in test_frames
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
 ]

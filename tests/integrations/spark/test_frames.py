@@ -25,7 +25,7 @@ from bentobatch_spark.scoring import batch_of
 from tests.conftest import feature_frame
 
 pytestmark = [
-    pytest.mark.xdist_group("spark"),
+    pytest.mark.xdist_group("schedulers"),
     # pyspark 4.3 warns of pandas 3 at every function that takes Python code, mapInArrow included; see the tests here
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
 ]

@@ -28,7 +28,7 @@ from bentobatch_spark.session import one_line, settled_master, start_session
 from tests.conftest import feature_frame
 from tests.integrations.spark.waiting import DEADLINE, lines, wait_for
 
-pytestmark = pytest.mark.xdist_group("spark")
+pytestmark = pytest.mark.xdist_group("schedulers")
 
 
 def write_input(path: Path, rows: int, **replaced: Any) -> Path:
