@@ -21,7 +21,7 @@ from bentobatch.cli.progress import ProgressDisplay
 from bentobatch.cli.signals import stop_on_signals
 from bentobatch.cli.streams import stdout_for_results_only, stray_lines_as_events
 from bentobatch.cli.text import printable_values
-from bentobatch.engine.process_crew import prepare
+from bentobatch.engine.process_crew import discard, prepare
 from bentobatch.engine.report import RunReport
 from bentobatch.engine.stop import Stopped
 from bentobatch.errors import OutputError, StorageError, UsageError
@@ -62,6 +62,7 @@ def run_command(bundle: str, api: str, **options: Any) -> None:
         stack.enter_context(stop_on_signals())
         stack.callback(display.close)
         try:
+            stack.callback(discard)
             prepare()
             check_report_file(report_file, arguments["output_file"])
             if dry_run:

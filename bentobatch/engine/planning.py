@@ -88,6 +88,7 @@ class Planner:
         predictions = self._predictions(files, scans, features, schema, lines)
         if kept_cost is None and self._settle_cost(files, scans, features, schema, lines, predictions):
             scans = self._scan(files, lines)
+        self.doing("the plan was being made")
         naming.check_names(self.job, kept, predictions)
         output = self._output_schema(kept, schema, predictions)
         self._check_output(output)

@@ -91,23 +91,39 @@ class Child:
         self.wire.close()
 
 
-_SPARE: list[Child] = []
+_SPARE: list[tuple[tuple[dict[str, str], list[str], str], Child]] = []
 
 
 def prepare() -> None:
     """Start a worker process for the first crew that needs one: it imports what all of them need, which takes half a
     second, while its leader still finds out what to do. It ends with its leader like any other."""
     if not _SPARE:
-        _SPARE.append(Child())
+        _SPARE.append((_surroundings(), Child()))
+
+
+def discard() -> None:
+    """End the process that ``prepare`` started, if nobody has taken it."""
+    while _SPARE:
+        _SPARE.pop()[1].kill()
 
 
 def _started() -> Child:
+    """A new worker process; the prepared one only where it sees the world as a new one would."""
     while _SPARE:
-        child = _SPARE.pop()
-        if child.process.poll() is None:
+        surroundings, child = _SPARE.pop()
+        if surroundings == _surroundings() and child.process.poll() is None:
             return child
         child.kill()
     return Child()
+
+
+def _surroundings() -> tuple[dict[str, str], list[str], str]:
+    """What a child inherits."""
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed
+        folder = ""
+    return dict(os.environ), list(sys.path), folder
 
 
 class _ProbeDiedError(ModelError):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 import bentobatch
-from bentobatch.engine.process_crew import ProcessCrew
+from bentobatch.engine import process_crew
+from bentobatch.engine.process_crew import ProcessCrew, discard, prepare
 from bentobatch.runs import make_job
 from tests.engine.test_promises import write_input
 
@@ -29,3 +32,26 @@ def test_a_worker_that_is_killed_before_the_commit_is_replaced(bundles: Path, tm
     finally:
         crew.close()
     assert pq.read_metadata(tmp_path / "o.parquet").num_rows == 2000
+
+
+def test_a_prepared_process_is_taken_only_where_it_sees_what_a_new_one_would(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was started before its task was known, and must not bring an earlier environment with it; nor does it stay."""
+    write_input(tmp_path / "in.parquet", 100)
+    prepare()
+    ((_, spare),) = process_crew._SPARE
+    monkeypatch.setenv("BENTOBATCH_TEST_TRACE", str(tmp_path / "trace"))
+    options: dict[str, Any] = {"input_file": tmp_path / "in.parquet", "isolated": True}
+    bentobatch.run(bundles / "linear", output_file=tmp_path / "a.parquet", **options)
+    assert spare.process.poll() is not None
+    assert (tmp_path / "trace").exists()
+    prepare()
+    ((_, spare),) = process_crew._SPARE
+    bentobatch.run(bundles / "linear", output_file=tmp_path / "b.parquet", **options)
+    assert str(spare.process.pid) in (tmp_path / "trace").read_text()
+    prepare()
+    ((_, spare),) = process_crew._SPARE
+    discard()
+    assert spare.process.poll() is not None
+    assert not process_crew._SPARE

@@ -669,6 +669,6 @@ def test_a_model_that_ends_every_worker_is_said_so(bundles: Path, tmp_path: Path
 def test_a_hang_on_the_first_row_is_ended_by_the_split_timeout(bundles: Path, tmp_path: Path) -> None:
     """Planning scores the first rows, so it must not wait for ever either."""
     picky_input(tmp_path / "in.parquet", {0: -7}, rows=2)
-    done = picky(bundles, tmp_path, "--split-timeout", "2", "--max-rejects", "1", "--executor", "inline")
+    done = picky(bundles, tmp_path, "--split-timeout", "6", "--max-rejects", "1", "--executor", "inline")
     assert done.returncode == 0, done.stderr
     assert pq.read_table(tmp_path / "o.parquet").column("prediction").to_pylist() == [None, 4.0]
