@@ -102,6 +102,8 @@ def left_out() -> list[str]:
     home = os.environ.get("JAVA_HOME")
     if shutil.which(os.path.join(home, "bin", "java") if home else "java") is None:
         lines.append("Java is missing, which Spark needs (apt-get install -y openjdk-17-jre-headless)")
+    if shutil.which("chromium") is None:
+        lines.append("Chromium is missing, which the web page is tested in (apt-get install -y chromium)")
     return lines
 
 

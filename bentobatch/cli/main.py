@@ -18,6 +18,7 @@ from bentobatch.cli.migrate import migrate_command
 from bentobatch.cli.moving import delete_command, pull_command, push_command, retrieve_command
 from bentobatch.cli.redrive import redrive_command
 from bentobatch.cli.repository import repository_group
+from bentobatch.cli.repository_server import repository_server_group
 from bentobatch.cli.run import run_command
 from bentobatch.cli.streams import StdoutClosedError, fill_missing_descriptors, guarded_stdout
 from bentobatch.cli.trust import keygen_command, sign_command, verify_command
@@ -55,6 +56,7 @@ for command in (
     label_group,
     config_group,
     repository_group,
+    repository_server_group,
     keygen_command,
     sign_command,
     verify_command,

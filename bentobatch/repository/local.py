@@ -18,12 +18,18 @@ __all__ = ["LocalRepository", "is_home", "open_repository", "resolve"]
 
 
 def open_repository(url: str | None = None) -> Repository:
-    """The repository at ``url``, a folder; by default the one that the settings name, and else this machine's own.
+    """The repository at ``url``, a folder or a server; by default the settings' one, and else this machine's own.
 
     Raises:
         UsageError: ``url`` names no repository.
     """
-    place = url or read_settings().repository_url
+    settings = read_settings()
+    place = url or settings.repository_url
+    if place is not None and place.lower().startswith(("http://", "https://")):
+        from bentobatch.repository.remote import RemoteRepository, token_for  # Python's http client is slow to import
+
+        token = token_for(place, home_url=settings.repository_url, token=settings.repository_token)
+        return RemoteRepository(place, token=token)
     return LocalRepository() if place is None else LocalRepository(folder_of(place))
 
 

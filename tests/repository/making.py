@@ -13,10 +13,20 @@ from bentobatch.bundle.manifest import FORMAT_VERSION, KIND, manifest_text
 CODE = "class Iris: ...\n"
 
 
-def make_bundle(folder: Path, tag: str = "Iris:1", *, second: int = 0, model: bytes = b"a model", **more: Any) -> Path:
-    """A bundle of this tag in ``folder``, with the content ``model``."""
+def make_bundle(
+    folder: Path,
+    tag: str = "Iris:1",
+    *,
+    second: int = 0,
+    model: bytes = b"a model",
+    docs: str | None = None,
+    **more: Any,
+) -> Path:
+    """A bundle of this tag in ``folder``, with the content ``model``, and with ``docs`` in its docs.json."""
     name, _, version = tag.partition(":")
     files = {f"{name}/service.py": CODE.encode(), f"{name}/artifacts/model.bin": model, "requirements.txt": b"six\n"}
+    if docs is not None:
+        files["docs.json"] = docs.encode()
     for path, data in files.items():
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
