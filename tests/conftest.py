@@ -131,6 +131,7 @@ class Picky(bentobatch.BentoService):
 '''
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a costly thing (a JVM, a cluster, Airflow's database) run in one process, one after the other."""
     folder = Path(__file__).parent / "integrations"

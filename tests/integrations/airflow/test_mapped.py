@@ -63,9 +63,9 @@ def test_a_failed_group_is_gone_on_with(
     scored: list[int] = []
     score = remote.PlanServer._score
 
-    def counting(server: Any, crew: Any, index: int) -> Any:
+    def counting(server: Any, crew: Any, index: int, deaths: list[str]) -> Any:
         scored.append(index)
-        return score(server, crew, index)
+        return score(server, crew, index, deaths)
 
     monkeypatch.setattr(remote.PlanServer, "_score", counting)
     ran = run_dag(MAPPED, bundle=bundles / "picky", folder=tmp_path, rejects=0, retries=1)
