@@ -60,9 +60,10 @@ class StreamScorer:
     ``bundle`` is a folder, an archive or a URL (a tag is resolved by the caller), which every process that scores has to
     reach; ``digest`` is its content digest, by default that of what stands there now. ``features``, ``keep``,
     ``keep_all``, ``exclude``, ``output_column``, ``status_column``, ``batch_rows`` and ``batch_bytes`` mean what they mean
-    for a job. ``error_column`` names a column of texts that say why a row was lost. ``output_schema`` gives the
+    for a job. ``rejects_column`` names a column of texts that say why a row was lost. ``output_schema`` gives the
     predictions' types, in the forms of ``@api(output_schema=…)``, where the api declares none. ``on_reject="raise"``
-    refuses a batch with a rejected row; "null" gives it null predictions. Rows that the api discards are null either way.
+    refuses a batch with a rejected row, "null" gives it null predictions; the latter is the default where
+    ``rejects_column`` is named. Rows that the api discards are null either way.
 
     Raises:
         UsageError: an option makes no sense.
@@ -81,13 +82,14 @@ class StreamScorer:
         exclude: Sequence[str] = (),
         output_column: str = "prediction",
         status_column: str | None = None,
-        error_column: str | None = None,
+        rejects_column: str | None = None,
         output_schema: pa.Schema | Mapping[str, Any] | None = None,
-        on_reject: str = "raise",
+        on_reject: str | None = None,
         batch_rows: int = DEFAULT_BATCH_ROWS,
         batch_bytes: int = DEFAULT_BATCH_BYTES,
         allow_pickle: bool = True,
     ) -> None:
+        on_reject = on_reject or ("raise" if rejects_column is None else "null")
         if on_reject not in ("raise", "null"):
             raise UsageError(f'on_reject is "raise" or "null", not {on_reject!r}')
         ref = str(bundle)
@@ -109,7 +111,7 @@ class StreamScorer:
             batch_bytes=batch_bytes,
             allow_pickle=allow_pickle,
         )
-        self.error_column = error_column
+        self.rejects_column = rejects_column
         self.on_reject = on_reject
         self.predictions = None if output_schema is None else schema_from(output_schema, "output_schema")
         """The prediction columns, once they are settled; they then hold for every batch, here and after a pickle."""
@@ -158,9 +160,9 @@ class StreamScorer:
             self.predictions = self._find_predictions(columns, sample)
         names = [*columns.kept, *self.predictions.names, self.job.status_column]
         check_names(self.job, columns.kept, self.predictions)
-        if self.error_column is not None and self.error_column in names:
-            raise UsageError(f"two output columns would be named {self.error_column!r}: give another error_column")
-        told = [pa.field(name, pa.string()) for name in (self.job.status_column, self.error_column) if name]
+        if self.rejects_column is not None and self.rejects_column in names:
+            raise UsageError(f"two output columns would be named {self.rejects_column!r}: give another rejects_column")
+        told = [pa.field(name, pa.string()) for name in (self.job.status_column, self.rejects_column) if name]
         kept = [columns.read.schema.field(name) for name in columns.kept]
         return pa.schema([*kept, *(field.with_nullable(True) for field in self.predictions), *told])
 
@@ -215,7 +217,7 @@ class StreamScorer:
         arrays = [*(chunk.batch.column(name) for name in columns.kept), *scored.columns.columns]
         if self.job.status_column:
             arrays.append(_texts(rows, scored.bad, _status, "ok"))
-        if self.error_column:
+        if self.rejects_column:
             arrays.append(_texts(rows, scored.bad, _error, None))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -226,7 +228,7 @@ class StreamScorer:
             raise TooManyRejectsError(
                 f"{len(rejected)} of {rows} rows were rejected, the first of them row {offset + first.index} of its batch"
                 f' ({first.stage}: {_error(first)}); to accept them, give on_reject="null": their predictions are null'
-                " then, and status_column and error_column tell which and why"
+                " then, and status_column and rejects_column tell which and why"
             )
 
     def _columns(self, schema: pa.Schema) -> _Columns:

@@ -44,16 +44,16 @@ def predict(
     features: Sequence[str] | None = None,
     output_column: str = "prediction",
     status_column: str | None = None,
-    error_column: str | None = None,
+    rejects_column: str | None = None,
     output_schema: pa.Schema | Mapping[str, Any] | None = None,
-    on_reject: str = "raise",
+    on_reject: str | None = None,
     batch_rows: int = DEFAULT_BATCH_ROWS,
     batch_bytes: int = DEFAULT_BATCH_BYTES,
     allow_pickle: bool = True,
     trust: bool = False,
 ) -> dd.DataFrame:
     """The predictions for ``ddf``, lazily, with its index and divisions: the kept columns as they are, then those of the
-    predictions, then ``status_column`` (ok, rejected or discarded) and ``error_column`` where they are named.
+    predictions, then ``status_column`` (ok, rejected or discarded) and ``rejects_column`` where they are named.
 
     The keywords mean what they mean for ``bentobatch.run``. ``bundle`` is a tag, a folder, an archive or a URL with its
     digest; the workers have to reach the folder, archive or URL, and take nothing there but this very bundle. The api
@@ -61,8 +61,8 @@ def predict(
     string[pyarrow], what pandas has no dtype for is an ArrowDtype.
 
     The output's columns are those that the api declares or ``output_schema`` names (forms as in ``@api(output_schema=…)``),
-    else they are found by scoring two made-up rows here. ``on_reject="raise"`` lets a rejected row fail its task;
-    "null" accepts it: its prediction is null.
+    else they are found by scoring two made-up rows here. A rejected row fails its task, unless ``rejects_column``
+    names a column that says why a row's prediction is null, or ``on_reject="null"``.
 
     Raises:
         DataError: a column is missing, or the output's columns have to be declared.
@@ -79,7 +79,7 @@ def predict(
         exclude=(*exclude, *keep),
         output_column=output_column,
         status_column=status_column,
-        error_column=error_column,
+        rejects_column=rejects_column,
         output_schema=output_schema,
         on_reject=on_reject,
         batch_rows=batch_rows,

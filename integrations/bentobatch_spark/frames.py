@@ -79,8 +79,6 @@ def stream_scorer(
     bundle: str | Path,
     api: str = "predict",
     *,
-    rejects_column: str | None = None,
-    on_reject: str | None = None,
     trust: bool = False,
     **options: Any,
 ) -> StreamScorer:
@@ -88,8 +86,7 @@ def stream_scorer(
     reference = str(bundle)
     if trust or not (is_fetched(reference) and "://" in reference):
         reference = str(resolve(reference, trust=trust))
-    policy = on_reject or ("raise" if rejects_column is None else "null")
-    return StreamScorer(reference, api, error_column=rejects_column, on_reject=policy, **options)
+    return StreamScorer(reference, api, **options)
 
 
 def _prepared(

@@ -72,7 +72,7 @@ class Scoring:
     def kept(self, incoming: pa.Schema, outgoing: pa.Schema) -> frozenset[str]:
         """The columns of ``outgoing`` that are carried along from ``incoming``."""
         assert self.scorer.predictions is not None, "the output's schema comes first"
-        made = {*self.scorer.predictions.names, self.scorer.job.status_column, self.scorer.error_column}
+        made = {*self.scorer.predictions.names, self.scorer.job.status_column, self.scorer.rejects_column}
         return frozenset(name for name in outgoing.names if name in incoming.names and name not in made)
 
     def open(self) -> StreamScorer:

@@ -51,7 +51,7 @@ def register_udf(
             'via="arrow" needs pyspark 4.1 or later: pip install "pyspark>=4.1", or leave it out'
         )
     scorer = stream_scorer(bundle, api, **options)
-    if scorer.job.keep or scorer.job.keep_all or scorer.job.status_column or scorer.error_column:
+    if scorer.job.keep or scorer.job.keep_all or scorer.job.status_column or scorer.rejects_column:
         raise UsageError("a function returns predictions only: leave out keep, status_column and rejects_column")
     features = feature_rule(scorer.job, scorer.service, scorer.api).names
     if features is None:

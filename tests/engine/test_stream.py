@@ -62,7 +62,7 @@ def test_features_follow_the_rules_of_a_job(bundles: Path) -> None:
 
 def test_an_empty_batch_has_the_columns_of_the_others(bundles: Path) -> None:
     """Also where nothing but made-up rows can tell what they are."""
-    scorer = StreamScorer(bundles / "linear", keep=["id"], status_column="status", error_column="error")
+    scorer = StreamScorer(bundles / "linear", keep=["id"], status_column="status", rejects_column="error")
     empty = batch_of(3).slice(0, 0)
     assert scorer.score(empty).num_rows == 0
     assert scorer.score(empty).schema == scorer.score(batch_of(3)).schema
@@ -126,7 +126,7 @@ def test_a_rejected_row_is_refused_with_words_that_say_how_to_accept_it(bundles:
 def test_an_accepted_reject_is_null_and_told(bundles: Path) -> None:
     """It costs its row alone; a row that the api discards is told apart, and never refused."""
     scorer = StreamScorer(
-        bundles / "picky", on_reject="null", keep=["id"], status_column="status", error_column="error"
+        bundles / "picky", on_reject="null", keep=["id"], status_column="status", rejects_column="error"
     )
     rows = scorer.score(picky_batch([1.0, -1.0, 3.0])).to_pylist()
     assert rows == [
@@ -134,7 +134,7 @@ def test_an_accepted_reject_is_null_and_told(bundles: Path) -> None:
         {"id": 1, "prediction": None, "status": "rejected", "error": "ValueError: x0 is -1"},
         {"id": 2, "prediction": 10.0, "status": "ok", "error": None},
     ]
-    discarding = StreamScorer(bundles / "picky", "discarding", status_column="status", error_column="error")
+    discarding = StreamScorer(bundles / "picky", "discarding", status_column="status", rejects_column="error")
     values = pa.record_batch({"x0": pa.array([1, 2])})
     assert discarding.score(values).column("prediction").to_pylist() == [2, 4]
     other = StreamScorer(bundles / "picky", "discarding", status_column="status", output_schema={"prediction": "int64"})
@@ -172,8 +172,8 @@ def test_a_missing_column_and_clashing_names_are_refused(bundles: Path) -> None:
     for options in (
         {"keep": ["id"], "output_column": "id"},
         {"status_column": "prediction"},
-        {"error_column": "prediction"},
-        {"status_column": "s", "error_column": "s"},
+        {"rejects_column": "prediction"},
+        {"status_column": "s", "rejects_column": "s"},
     ):
         with pytest.raises(UsageError, match="two output columns"):
             StreamScorer(bundles / "picky", **options).score(batch)  # type: ignore[arg-type]
@@ -216,3 +216,10 @@ def test_made_up_rows_have_the_types_that_are_asked_for() -> None:
     assert rows.schema.types == types
     assert rows.num_rows == 2
     assert np.array_equal(rows.column(0).to_numpy(), [0, 1])
+
+
+def test_naming_a_column_for_rejects_accepts_them(bundles: Path) -> None:
+    """As on every scheduler: who asks why rows were lost does not want the first of them to end the run."""
+    assert StreamScorer(bundles / "picky").on_reject == "raise"
+    assert StreamScorer(bundles / "picky", rejects_column="why").on_reject == "null"
+    assert StreamScorer(bundles / "picky", rejects_column="why", on_reject="raise").on_reject == "raise"

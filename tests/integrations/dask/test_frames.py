@@ -54,7 +54,7 @@ def test_it_is_lazy_and_keeps_index_and_divisions(bundles: Path, frame: pd.DataF
 
     ddf = dd.from_pandas(frame, npartitions=4)
     watched = ddf.map_partitions(note, meta=ddf._meta)
-    scored = predict(watched, bundle=bundles / "linear", keep=["id"], status_column="status", error_column="error")
+    scored = predict(watched, bundle=bundles / "linear", keep=["id"], status_column="status", rejects_column="error")
     assert called == []
     assert scored.divisions == ddf.divisions
     assert list(scored.columns) == ["id", "prediction", "status", "error"]
@@ -181,7 +181,7 @@ def test_lost_rows_are_null_where_they_are_accepted(bundles: Path) -> None:
     frame = pd.DataFrame({"x0": [1.0, -1.0, 3.0, -1.0], "x1": [0.0, 0.0, 0.0, 0.0]}, index=list("abcd"))
     ddf = dd.from_pandas(frame, npartitions=2)
     options: dict[str, Any] = {"bundle": bundles / "picky", "output_schema": {"prediction": "int32"}}
-    scored = predict(ddf, **options, on_reject="null", status_column="status", error_column="error")
+    scored = predict(ddf, **options, on_reject="null", status_column="status", rejects_column="error")
     result = scored.compute(scheduler="sync")
     assert result.index.tolist() == list("abcd")
     assert result["prediction"].dtype == pd.Int32Dtype() == scored.dtypes["prediction"]
