@@ -8,6 +8,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
+FRAMEWORKS := .venv-frameworks
 BIN := $(VENV)/bin
 # The stamps lie in the environment, so that they go with it. One is touched when its part is whole.
 STAMPS := $(VENV)/.bentobatch
@@ -27,7 +28,7 @@ endif
 # uv is used where it is new enough to install dependency groups.
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e '--group' && command -v uv)
 
-.PHONY: help setup test lint format demo crash bench bench-peers clean check-machine
+.PHONY: help setup test test-frameworks lint format demo crash bench bench-peers clean check-machine
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -51,6 +52,13 @@ format: $(STAMPS)/lint ## rewrite the source in the house style
 demo: $(STAMPS)/demo ## train, save a bundle, score a million rows, compare (in demo/)
 	@$(BIN)/python tests/demo/demo.py demo
 
+# Heavy libraries are in an environment of their own. By pip, which finds builds without CUDA where uv does not look.
+test-frameworks: check-machine ## run the tests of heavy frameworks (torch; in .venv-frameworks)
+	$(FRAMEWORKS)/bin/python -c '' 2>/dev/null || "$(FOUND)" -m venv --clear $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group frameworks
+	@$(FRAMEWORKS)/bin/python -m pytest tests/adapters/test_torch_tensors.py tests/docs/test_adapter_pages.py
+
 N ?= 1000
 crash: $(STAMPS)/test ## kill runs at N instants and compare (N=1000; hours)
 	@BENTOBATCH_CRASH_KILLS=$(N) $(BIN)/python -m pytest tests/faults/test_crash.py
@@ -63,7 +71,7 @@ bench-peers: $(STAMPS)/bench ## measure it beside other engines (ROUNDS=5 ONLY=W
 	@$(BIN)/python tests/benchmarks/bench_peers.py --rounds $(ROUNDS) --only "$(ONLY)"
 
 clean: ## remove .venv and all that was built
-	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find bentobatch integrations tests dags -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # -- the environment

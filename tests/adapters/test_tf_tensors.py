@@ -94,7 +94,7 @@ def test_what_is_no_tensor_is_refused(result):
 def test_a_tensor_of_tensorflow_is_given_and_taken():
     """The function gets what TensorFlow makes; what it returns becomes columns."""
     if importlib.util.find_spec("tensorflow") is None:
-        pytest.skip("TensorFlow is not installed (make test-frameworks has it)")
+        pytest.skip("TensorFlow is not installed")
     import tensorflow
 
     (tensor,) = TfTensorInput().convert(pa.record_batch({"a": [1.0, 2.0], "b": [3.0, 4.0]})).args
