@@ -59,6 +59,7 @@ TABLES: dict[str, dict[str, Plugin]] = {
         "SklearnModelArtifact": Plugin(f"{_FRAMEWORK}.sklearn:SklearnModelArtifact", "pip install scikit-learn"),
         "XgboostModelArtifact": Plugin(f"{_FRAMEWORK}.xgboost:XgboostModelArtifact", "pip install xgboost"),
         "LightGBMModelArtifact": Plugin(f"{_FRAMEWORK}.lightgbm:LightGBMModelArtifact", "pip install lightgbm"),
+        "OnnxModelArtifact": Plugin(f"{_FRAMEWORK}.onnx:OnnxModelArtifact", "pip install bentobatch[onnx]"),
         "PickleArtifact": Plugin(f"{_FRAMEWORK}.pickle:PickleArtifact"),
         "JSONArtifact": Plugin(f"{_FRAMEWORK}.json:JSONArtifact"),
         "TextFileArtifact": Plugin(f"{_FRAMEWORK}.text:TextFileArtifact"),

@@ -18,12 +18,14 @@ class BentoServiceArtifact(ABC):
 
     ``pip_packages`` are the distributions that loading needs beyond what the pickled object itself names.
     ``uses_pickle`` says that ``load_model`` unpickles, which --no-pickle refuses. A subclass in the manner of
-    BentoML 0.13, which overrides pack, save, load or get, works as well (see bentoml_style.py).
+    BentoML 0.13, which overrides pack, save, load or get, works as well (see bentoml_style.py). ``loaded_on`` is the
+    device of a model that may lie on several ("cpu" or "cuda:0", see devices.py), None for all others.
     """
 
     pip_packages: ClassVar[tuple[str, ...]] = ()
     uses_pickle: ClassVar[bool] = True
 
+    loaded_on: str | None = None
     name: str
     _model: Any
     _packed: bool

@@ -7,7 +7,14 @@ from typing import Any
 
 from bentobatch.errors import MissingDependencyError
 
-EXTRAS = {"sklearn": "sklearn", "joblib": "sklearn", "xgboost": "xgboost", "lightgbm": "lightgbm"}
+EXTRAS = {
+    "sklearn": "sklearn",
+    "joblib": "sklearn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+}
 """The extra of the bentobatch distribution that brings each library, by the library's import name."""
 
 

@@ -1,0 +1,61 @@
+"""This module says where models and tensors lie that can lie on a GPU: what the caller, or this machine's user, asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+from bentobatch.errors import UsageError
+
+VARIABLE = "BENTOBATCH_DEVICE"
+"""The environment variable that holds where the caller says nothing, such as in a scheduler's workers."""
+
+_FORM = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
+_asked: ContextVar[str | None] = ContextVar("device", default=None)
+
+
+def checked_device(text: str, where: str = "--device") -> str:
+    """``text``: "auto" (a GPU where there is one that the library can use, else the CPU), "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not _FORM.fullmatch(text):
+        raise UsageError(f"{where} {text!r} is no device: give auto, cpu, or a GPU as cuda:0")
+    return "cuda:0" if text == "cuda" else text
+
+
+def asked_device() -> str:
+    """The device for what is loaded or made now: that of ``on_device``, else the environment's, else "auto"."""
+    asked = _asked.get()
+    if asked is not None:
+        return asked
+    return checked_device(os.environ.get(VARIABLE) or "auto", VARIABLE)
+
+
+@contextlib.contextmanager
+def on_device(device: str | None) -> Iterator[None]:
+    """Inside, ``device`` is the one that is asked for; None leaves it to the environment."""
+    token = _asked.set(None if device is None else checked_device(device))
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def cuda_number(device: str) -> int:
+    """The number of a GPU: 1 for "cuda:1"."""
+    return int(device.partition(":")[2] or 0)
+
+
+def kind_of(device: str) -> str:
+    """ "cuda" for any GPU, "cpu" for the CPU: values of one kind are taken to be alike."""
+    return device.partition(":")[0]
+
+
+def unavailable(device: str, owner: str, why: str) -> UsageError:
+    """The error for a device that was asked for by name, and is not here."""
+    return UsageError(f"{owner}: the device {device} is not available here ({why}): use --device auto or --device cpu")
