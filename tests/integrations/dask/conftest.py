@@ -28,7 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             memory_limit=0,
-            silence_logs=logging.CRITICAL,
+            silence_logs=logging.WARNING,
         ) as cluster:
             yield cluster
 
@@ -40,9 +40,20 @@ def session_client(cluster: LocalCluster) -> Iterator[Client]:
 
 
 @pytest.fixture
-def client(session_client: Client) -> Client:
-    """The cluster's client, with as many workers as at the start, however the test before treated them."""
-    session_client.wait_for_workers(WORKERS, timeout=60)
+def client(cluster: LocalCluster, session_client: Client) -> Client:
+    """The cluster's client, with as many workers as at the start, however the test before treated them.
+
+    A nanny that fails to start a worker again leaves it at that, and the log (shown where a test fails) says why. The
+    tests that follow are not to fail for it, so the cluster is given new ones.
+    """
+    try:
+        session_client.wait_for_workers(WORKERS, timeout=60)
+    except TimeoutError:
+        logging.getLogger("tests").exception("the cluster did not get its workers back")
+        cluster.scale(0)
+        session_client.wait_for_workers(0, timeout=60)
+        cluster.scale(WORKERS)
+        session_client.wait_for_workers(WORKERS, timeout=120)
     return session_client
 
 
