@@ -9,6 +9,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 FRAMEWORKS := .venv-frameworks
+FRAMEWORK_GROUPS := $(shell sed -n 's/^frameworks-\([a-z]*\) = .*/\1/p' pyproject.toml)
 BIN := $(VENV)/bin
 # The stamps lie in the environment, so that they go with it. One is touched when its part is whole.
 STAMPS := $(VENV)/.bentobatch
@@ -52,12 +53,17 @@ format: $(STAMPS)/lint ## rewrite the source in the house style
 demo: $(STAMPS)/demo ## train, save a bundle, score a million rows, compare (in demo/)
 	@$(BIN)/python tests/demo/demo.py demo
 
-# Heavy libraries are in an environment of their own. By pip, which finds builds without CUDA where uv does not look.
-test-frameworks: check-machine ## run the tests of heavy frameworks (torch; in .venv-frameworks)
-	$(FRAMEWORKS)/bin/python -c '' 2>/dev/null || "$(FOUND)" -m venv --clear $(FRAMEWORKS)
-	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group frameworks
-	@$(FRAMEWORKS)/bin/python -m pytest tests/adapters/test_torch_tensors.py tests/docs/test_adapter_pages.py
+# Heavy libraries are in environments of their own, one for each group frameworks-NAME of pyproject.toml, with its tests
+# in tests/heavy/NAME. By pip, which finds builds without CUDA where uv does not look.
+NAME ?= $(FRAMEWORK_GROUPS)
+test-frameworks: check-machine ## run the tests of heavy frameworks, each group in an environment of its own (NAME=torch)
+	@for name in $(NAME); do \
+		python=$(FRAMEWORKS)-$$name/bin/python; \
+		$$python -c '' 2>/dev/null || "$(FOUND)" -m venv --clear $(FRAMEWORKS)-$$name; \
+		$$python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"; \
+		$$python -m pip install --quiet --disable-pip-version-check --editable . --group frameworks-$$name; \
+		$$python -m pytest tests/heavy/$$name; \
+	done
 
 N ?= 1000
 crash: $(STAMPS)/test ## kill runs at N instants and compare (N=1000; hours)
@@ -71,7 +77,7 @@ bench-peers: $(STAMPS)/bench ## measure it beside other engines (ROUNDS=5 ONLY=W
 	@$(BIN)/python tests/benchmarks/bench_peers.py --rounds $(ROUNDS) --only "$(ONLY)"
 
 clean: ## remove .venv and all that was built
-	rm -rf $(VENV) $(FRAMEWORKS) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS)-* build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find bentobatch integrations tests dags -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # -- the environment

@@ -1,8 +1,7 @@
-"""This module tests TfTensorInput and TfTensorOutput; TensorFlow itself is asked where it is installed."""
+"""This module tests TfTensorInput and TfTensorOutput; tests/heavy/tensorflow runs the same with TensorFlow itself."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import numpy as np
@@ -89,14 +88,3 @@ def test_what_is_no_tensor_is_refused(result):
     """A frame or a dict would be columns with names, which a tensor has not."""
     with pytest.raises(ModelError):
         TfTensorOutput().columns(result)
-
-
-def test_a_tensor_of_tensorflow_is_given_and_taken():
-    """The function gets what TensorFlow makes; what it returns becomes columns."""
-    if importlib.util.find_spec("tensorflow") is None:
-        pytest.skip("TensorFlow is not installed")
-    import tensorflow
-
-    (tensor,) = TfTensorInput().convert(pa.record_batch({"a": [1.0, 2.0], "b": [3.0, 4.0]})).args
-    assert tensorflow.is_tensor(tensor)
-    assert TfTensorOutput().columns(tensor).num_columns == 2
