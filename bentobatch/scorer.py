@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,17 @@ class Scored:
     columns: pa.RecordBatch
     bad: Sequence[BadRow]
     seconds: float
+
+
+class Correspondence(Protocol):
+    """Where rows come from requests: what their tasks know of these, and what the api says beside its values. Rows are
+    counted in the batch that is scored. A row may be asked for again, where a batch is bisected: the last word counts."""
+
+    def task(self, row: int, data: Any) -> InferenceTask:
+        """The task of a row, for a function that takes tasks."""
+
+    def result(self, row: int, result: InferenceResult) -> None:
+        """The api returned (or discarded by) this result for a row."""
 
 
 @dataclass
@@ -81,7 +92,9 @@ class Scorer:
         """The api's input adapter."""
         return self.api.input
 
-    def score(self, batch: pa.RecordBatch, *, skip: Sequence[BadRow] = ()) -> Scored:
+    def score(
+        self, batch: pa.RecordBatch, *, skip: Sequence[BadRow] = (), correspondence: Correspondence | None = None
+    ) -> Scored:
         """Score the rows of ``batch`` but those in ``skip``, which were lost before (they are in the outcome's ``bad``).
 
         Raises:
@@ -94,7 +107,7 @@ class Scorer:
         if lost:
             rows = np.delete(rows, sorted(lost))
             batch = batch.take(pa.array(rows))
-        attempt = _Attempt(self, lost)
+        attempt = _Attempt(self, lost, correspondence)
         if len(rows):
             attempt.run(batch, rows)
         columns = _scatter(attempt.pieces, len(rows) + len(skip), self.output_schema)
@@ -107,17 +120,20 @@ class Scorer:
             raise ModelError(f"api {self.api.name!r}: the output's columns are unknown without a single row")
         return pa.RecordBatch.from_pylist([], schema=self.output_schema)
 
-    def call(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
+    def call(
+        self, batch: pa.RecordBatch, letters: Letters | None = None
+    ) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
         """Call the api once for all rows of ``batch``: the columns, the positions that they belong to, the bad rows."""
+        letters = letters or Letters(None, range(batch.num_rows))
         converted = self.input.convert(batch)
         bad = list(converted.bad)
         rows = np.delete(np.arange(batch.num_rows), sorted(item.index for item in bad))
         if converted.rows == 0:
             return None, rows, bad
         if not self.api.batch:
-            results, left_out = self._call_singly(converted.args, rows)
+            results, left_out = self._call_singly(converted.args, rows, letters)
         else:
-            results, left_out = self._call_together(converted.args, rows)
+            results, left_out = self._call_together(converted.args, rows, letters)
         bad.extend(left_out)
         gone = {item.index for item in left_out}
         if gone:
@@ -131,10 +147,12 @@ class Scorer:
             raise self._wrong_length(columns.num_rows, len(rows))
         return columns, rows, bad
 
-    def _call_together(self, args: tuple[Any, ...], rows: np.ndarray[Any, Any]) -> tuple[Any, list[BadRow]]:
-        tasks = _tasks(args, len(rows)) if self.api.wants_tasks else None
+    def _call_together(
+        self, args: tuple[Any, ...], rows: np.ndarray[Any, Any], letters: Letters
+    ) -> tuple[Any, list[BadRow]]:
+        tasks = _tasks(args, rows, letters) if self.api.wants_tasks else None
         result = self._invoke(args, tasks)
-        left_out = _discarded(tasks, rows) if tasks else []
+        left_out = _discarded(tasks, rows, letters) if tasks else []
         kept = (
             [row for row, task in zip(rows, tasks, strict=True) if not task.is_discarded]
             if left_out and tasks
@@ -146,16 +164,19 @@ class Scorer:
             raise self._wrong_length(length, len(kept))
         if not isinstance(result, (list, tuple)) or not any(isinstance(value, InferenceResult) for value in result):
             return result, left_out
-        values, refused = _unwrap(result, kept)
+        values, refused = _unwrap(result, kept, letters)
         return values, left_out + refused
 
-    def _call_singly(self, args: tuple[Any, ...], rows: np.ndarray[Any, Any]) -> tuple[list[Any], list[BadRow]]:
+    def _call_singly(
+        self, args: tuple[Any, ...], rows: np.ndarray[Any, Any], letters: Letters
+    ) -> tuple[list[Any], list[BadRow]]:
         results: list[Any] = []
         left_out: list[BadRow] = []
         failures = 0
         for position, row in enumerate(rows):
             values = tuple(arg[position] for arg in args)
-            tasks = [InferenceTask(data=values[0] if len(values) == 1 else values)] if self.api.wants_tasks else None
+            data = values[0] if len(values) == 1 else values
+            tasks = [letters.task(int(row), data)] if self.api.wants_tasks else None
             try:
                 result = self._invoke(values, tasks)
             except BentobatchError:
@@ -170,9 +191,9 @@ class Scorer:
                 continue
             failures = 0
             if tasks and tasks[0].is_discarded:
-                left_out.extend(_discarded(tasks, rows[position : position + 1]))
+                left_out.extend(_discarded(tasks, rows[position : position + 1], letters))
                 continue
-            values_of, refused = _unwrap([result], rows[position : position + 1])
+            values_of, refused = _unwrap([result], rows[position : position + 1], letters)
             results.extend(values_of)
             left_out.extend(refused)
         return results, left_out
@@ -211,12 +232,32 @@ class Scorer:
         )
 
 
+class Letters:
+    """The correspondence over some rows of a batch: row i here is row ``rows[i]`` there."""
+
+    def __init__(self, correspondence: Correspondence | None, rows: Sequence[int] | np.ndarray[Any, Any]) -> None:
+        self._correspondence = correspondence
+        self._rows = rows
+
+    def task(self, row: int, data: Any) -> InferenceTask:
+        """See Correspondence."""
+        if self._correspondence is None:
+            return InferenceTask(data=data)
+        return self._correspondence.task(int(self._rows[row]), data)
+
+    def result(self, row: int, result: InferenceResult) -> None:
+        """See Correspondence."""
+        if self._correspondence is not None:
+            self._correspondence.result(int(self._rows[row]), result)
+
+
 class _Attempt:
     """The bisection of one batch: pieces that were scored, rows that were lost, and failures in a row so far."""
 
-    def __init__(self, scorer: Scorer, lost: dict[int, BadRow]) -> None:
+    def __init__(self, scorer: Scorer, lost: dict[int, BadRow], correspondence: Correspondence | None = None) -> None:
         self.scorer = scorer
         self.lost = lost
+        self.correspondence = correspondence
         self.pieces: list[_Piece] = []
         self.failures = 0
         self.succeeded = False
@@ -235,7 +276,7 @@ class _Attempt:
         """Whether these rows are settled; False asks for their halves."""
         scorer = self.scorer
         try:
-            columns, positions, bad = scorer.call(batch)
+            columns, positions, bad = scorer.call(batch, Letters(self.correspondence, rows))
         except BentobatchError:
             raise
         except Exception as error:
@@ -279,12 +320,17 @@ def is_outage(error: BaseException) -> bool:
     return any(cls.__name__ in _OUTAGES for cls in type(error).__mro__)
 
 
-def _tasks(args: tuple[Any, ...], rows: int) -> list[InferenceTask]:
-    listed = isinstance(args[0], list) and len(args[0]) == rows
-    return [InferenceTask(data=args[0][position] if listed else None) for position in range(rows)]
+def _tasks(args: tuple[Any, ...], rows: np.ndarray[Any, Any], letters: Letters) -> list[InferenceTask]:
+    listed = isinstance(args[0], list) and len(args[0]) == len(rows)
+    return [letters.task(int(row), args[0][position] if listed else None) for position, row in enumerate(rows)]
 
 
-def _discarded(tasks: Sequence[InferenceTask], rows: Sequence[int] | np.ndarray[Any, Any]) -> list[BadRow]:
+def _discarded(
+    tasks: Sequence[InferenceTask], rows: Sequence[int] | np.ndarray[Any, Any], letters: Letters
+) -> list[BadRow]:
+    for task, row in zip(tasks, rows, strict=True):
+        if task.is_discarded and task.error is not None:
+            letters.result(int(row), task.error)
     return [
         BadRow(int(row), "discard", "Discarded", (task.error.err_msg if task.error else "") or "discarded by the api")
         for task, row in zip(tasks, rows, strict=True)
@@ -292,11 +338,15 @@ def _discarded(tasks: Sequence[InferenceTask], rows: Sequence[int] | np.ndarray[
     ]
 
 
-def _unwrap(results: Sequence[Any], rows: Sequence[int] | np.ndarray[Any, Any]) -> tuple[list[Any], list[BadRow]]:
+def _unwrap(
+    results: Sequence[Any], rows: Sequence[int] | np.ndarray[Any, Any], letters: Letters
+) -> tuple[list[Any], list[BadRow]]:
     """InferenceResults replaced by their data; InferenceErrors become bad rows of stage model."""
     values: list[Any] = []
     refused: list[BadRow] = []
     for value, row in zip(results, rows, strict=True):
+        if isinstance(value, InferenceResult):
+            letters.result(int(row), value)
         if isinstance(value, InferenceError):
             refused.append(BadRow(int(row), "model", "InferenceError", value.err_msg or "refused by the api"))
         else:

@@ -59,12 +59,12 @@ class NumpyInput(TabularInput):
         """How text files are to be read for the dtype."""
         return tensors.dtypes_of_text(names, self.dtype)
 
-    def table_from_text(self, text: bytes, *, columns: Sequence[str] | None = None) -> pa.Table:
+    def table_from_text(self, text: bytes, *, columns: Sequence[str] | None = None, pick: bool = True) -> pa.Table:
         """The rows of one JSON table (see TabularInput), or of a list of lists of lists…, as one column."""
         value = self.parsed(text)
         if isinstance(value, list) and value and _depth(value) > 2:
             return pa.table({TENSOR: array_of(value)})
-        return super().table_from_text(text, columns=columns)
+        return super().table_from_text(text, columns=columns, pick=pick)
 
     def parsed(self, text: bytes) -> Any:
         """The JSON value of an inline text; None where it is no JSON, which whoever reads it as a table tells better."""

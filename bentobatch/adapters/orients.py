@@ -12,9 +12,11 @@ ORIENTS = ("records", "columns", "values", "split", "index")
 Columns = dict[str, list[Any]]
 
 
-def columns_of_json(value: Any, *, orient: str | None = None, names: Sequence[str] | None = None) -> Columns:
+def columns_of_json(
+    value: Any, *, orient: str | None = None, names: Sequence[str] | None = None, pick: bool = True
+) -> Columns:
     """The columns of a parsed JSON table. ``names`` are the features: rows without names are taken in their order, and
-    of rows with names these columns are picked, the others dropped.
+    of rows with names these columns are picked, the others dropped; without ``pick`` rows with names are left as they are.
 
     A key that a row lacks is null in that row. With no ``orient`` it is found from the shape; a dict of dicts is read
     the way in which its keys are the features', else by columns, as pandas does.
@@ -26,7 +28,7 @@ def columns_of_json(value: Any, *, orient: str | None = None, names: Sequence[st
         raise DataError(f'the input is {_spoken(value)}, not a table; write rows, such as [[1, 2]] or [{{"a": 1}}]')
     found = orient or _guess(value, names)
     table = _BY_POSITION[found](value, names) if found in _BY_POSITION else _BY_NAME[found](value)
-    if names is None:
+    if names is None or (table and not pick):
         return table
     if not table:  # no rows
         return {name: [] for name in names}

@@ -79,13 +79,14 @@ class TabularInput(InputAdapter):
             dtype = self._every.spelling
         return {"columns": None if self._columns is None else list(self._columns), "dtype": dtype}
 
-    def table_from_text(self, text: bytes, *, columns: Sequence[str] | None = None) -> pa.Table:
+    def table_from_text(self, text: bytes, *, columns: Sequence[str] | None = None, pick: bool = True) -> pa.Table:
         """The rows of one JSON table, of any orient of pandas. Where the features are known (``columns``, else the
         declared ones) exactly these are returned, in order, matched by name where the rows have names and by position
         where not; other columns of named rows are dropped. Unknown features of rows without names are "0", "1"…
+        Without ``pick`` the columns of named rows are those that they have.
         """
         names = self._columns if columns is None else tuple(columns)
-        table = columns_of_json(_parsed(text), orient=self._orient, names=names)
+        table = columns_of_json(_parsed(text), orient=self._orient, names=names, pick=pick)
         declared = self.declared_for(list(table))
         arrays = [
             column_of_json(name, values, None if each is None else each.arrow)

@@ -41,11 +41,11 @@ class TfTensorInput(NumpyInput):
         """``method``, ``columns``, ``dtype`` and ``shape``."""
         return {"method": "predict", **super().config()}
 
-    def table_from_text(self, text: bytes, *, columns: Sequence[str] | None = None) -> pa.Table:
+    def table_from_text(self, text: bytes, *, columns: Sequence[str] | None = None, pick: bool = True) -> pa.Table:
         """The rows of ``{"instances": [...]}`` as one column; other JSON as NumpyInput takes it."""
         value = self.parsed(text)
         if not isinstance(value, Mapping) or not ("instances" in value or "inputs" in value):
-            return super().table_from_text(text, columns=columns)
+            return super().table_from_text(text, columns=columns, pick=pick)
         instances = value.get("instances")
         if not isinstance(instances, list):
             raise DataError(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,16 +25,25 @@ from bentobatch.errors import BentobatchError, DeadlineError, ModelError
 from bentobatch.rows import BadRow
 from bentobatch.scorer import Scored, Scorer
 from bentobatch.serving.columns import Rows, join_rows
+from bentobatch.tasks import HTTPHeaders, InferenceResult, InferenceTask
+
+Form = Literal["values", "matrix", "table"]
+_NO_RESULTS: Mapping[int, InferenceResult] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Answer:
     """What one request gets. ``columns`` has one row for each of its ``rows`` rows, null for those in ``bad``, whose
-    positions count within the request. Where every row is bad and the api declares no output schema it has no columns."""
+    positions count within the request. Where every row is bad and the api declares no output schema it has no columns.
+
+    ``form`` is what the api returned: "values" of one column, the rows of a "matrix", or a "table" whose columns have names
+    of their own. ``results`` are the InferenceResults among what it returned, by the row in the request."""
 
     rows: int
     columns: pa.RecordBatch
     bad: tuple[BadRow, ...] = ()
+    form: Form = "values"
+    results: Mapping[int, InferenceResult] = field(default_factory=lambda: _NO_RESULTS)
 
 
 Outcome = Answer | BentobatchError
@@ -78,22 +88,25 @@ class JoinedScorer:
 
     def _score(self, pieces: Sequence[Rows]) -> list[Outcome]:
         self._kept.results = []
+        bounds = list(accumulate(map(len, pieces), initial=0))
+        letters = _FromRequests(pieces, bounds)
         try:
-            scored = self._inner.score(join_rows(pieces))
+            scored = self._inner.score(join_rows(pieces), correspondence=letters)
         except (BentobatchError, KeyboardInterrupt):
             raise
         except BaseException as error:  # such as asyncio's CancelledError, or a panic of a library in Rust
             raise ModelError(
                 f"api {self.scorer.api.name!r} raised {type(error).__name__}, which is no matter of a row: {error}"
             ) from error
-        return self._shared_out(scored, list(accumulate(map(len, pieces), initial=0)))
+        return self._shared_out(scored, bounds, letters)
 
-    def _shared_out(self, scored: Scored, bounds: Sequence[int]) -> list[Outcome]:
+    def _shared_out(self, scored: Scored, bounds: Sequence[int], letters: _FromRequests) -> list[Outcome]:
         bad: list[list[BadRow]] = [[] for _ in bounds[1:]]
         for item in scored.bad:
             owner = bisect_right(bounds, item.index) - 1
             bad[owner].append(replace(item, index=item.index - bounds[owner]))
         whole = self._whole(scored) if self._kept.results else None
+        form = _form(self._kept.results[0]) if self._kept.results else "values"
         outcomes: list[Outcome] = []
         for start, stop, lost in zip(bounds, bounds[1:], bad, strict=False):
             if len(lost) == stop - start:
@@ -106,7 +119,7 @@ class JoinedScorer:
                 except BentobatchError as error:
                     outcomes.append(error)
                     continue
-            outcomes.append(Answer(stop - start, columns, tuple(lost)))
+            outcomes.append(Answer(stop - start, columns, tuple(lost), form, letters.of(start, stop)))
         return outcomes
 
     def _whole(self, scored: Scored) -> pa.RecordBatch | None:
@@ -155,6 +168,32 @@ class JoinedScorer:
         return Answer(0, self._no_columns(0))
 
 
+class _FromRequests:
+    """What tasks know of the requests that the rows came with, and what the api said of them; see Correspondence."""
+
+    def __init__(self, pieces: Sequence[Rows], bounds: Sequence[int]) -> None:
+        self._pieces = pieces
+        self._bounds = bounds
+        self._results: dict[int, InferenceResult] = {}
+
+    def task(self, row: int, data: Any) -> InferenceTask:
+        """The task of a row, with the headers of its request where it came by HTTP."""
+        headers = self._pieces[bisect_right(self._bounds, row) - 1].headers
+        if headers is None:
+            return InferenceTask(data=data)
+        return InferenceTask(data=data, http_method="POST", http_headers=HTTPHeaders(headers))
+
+    def result(self, row: int, result: InferenceResult) -> None:
+        """Keep it for the answer."""
+        self._results[row] = result
+
+    def of(self, start: int, stop: int) -> Mapping[int, InferenceResult]:
+        """The results of the rows of one request, counted in it."""
+        if not self._results:
+            return _NO_RESULTS
+        return {row - start: result for row, result in self._results.items() if start <= row < stop}
+
+
 class _AsReturned(OutputAdapter):
     """Keeps what the api returned, and gives the Scorer columns that say where each row's result lies."""
 
@@ -187,16 +226,20 @@ def join_answers(parts: Sequence[Answer]) -> Answer:
     bad = [
         replace(item, index=item.index + start) for part, start in zip(parts, starts, strict=False) for item in part.bad
     ]
-    known = next((part.columns.schema for part in parts if part.columns.num_columns), None)
-    if known is None:
-        return Answer(starts[-1], parts[0].columns, tuple(bad))
+    results = {
+        row + start: result for part, start in zip(parts, starts, strict=False) for row, result in part.results.items()
+    }
+    first = next((part for part in parts if part.columns.num_columns), None)
+    if first is None:
+        return Answer(starts[-1], parts[0].columns, tuple(bad), results=results)
+    known = first.columns.schema
     shares = [
         part.columns
         if part.columns.num_columns
         else pa.RecordBatch.from_arrays([pa.nulls(part.rows) for _ in known], names=known.names)
         for part in parts
     ]
-    return Answer(starts[-1], joined_columns(shares), tuple(bad))
+    return Answer(starts[-1], joined_columns(shares), tuple(bad), first.form, results)
 
 
 def joined_columns(shares: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -229,6 +272,17 @@ def _same_types(result: Any) -> bool:
             return bool(min(result) >= -(2**63) and max(result) < 2**63)
         return types in ({float}, {str}, {bool})
     return True  # Arrow's own arrays and tables
+
+
+def _form(result: Any) -> Form:
+    """What a settled result is to a reader of JSON."""
+    if isinstance(result, np.ndarray):
+        if result.dtype.names:
+            return "table"
+        return "matrix" if result.ndim == 2 else "values"
+    if is_pandas_frame(result) or isinstance(result, (Mapping, pa.Table, pa.RecordBatch)):
+        return "table"
+    return "values"
 
 
 def _part(result: Any, start: int, stop: int) -> Any:

@@ -1,0 +1,184 @@
+"""This module reads the rows of requests to apis that take tables: JSON, CSV, Arrow IPC streams.
+
+JSON of numbers alone goes straight into one array, by the columns' names or places; that is the common case, and what
+it makes is the same as by the long way. Everything else is read by the adapters and formats of batch runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from bentobatch.adapters.base import InputAdapter
+from bentobatch.adapters.json_values import JsonInput, StringInput
+from bentobatch.adapters.tabular import TabularInput
+from bentobatch.errors import DataError
+from bentobatch.formats.base import ScanOptions
+from bentobatch.formats.csv_rows import CsvRows, cut_fields
+from bentobatch.formats.csv_types import CsvTypes
+from bentobatch.formats.records import Records, UnclosedQuoteError, split_csv
+from bentobatch.formats.text_source import check_utf8
+from bentobatch.serving.call import RequestError
+from bentobatch.serving.columns import RequestColumns, Rows
+
+_COMMA = ord(",")
+_REQUEST = "the request"
+_EXACT = 2**53
+_MOST_FIELDS = 10_000
+
+
+def rows_of_json(content: bytes, adapter: InputAdapter, columns: RequestColumns, most: int) -> Rows:
+    """The rows of one JSON table of any orient.
+
+    Raises:
+        DataError: it is malformed, or its columns are not those of the api; the message names them.
+        RequestError: 413, more than ``most`` rows.
+    """
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"the body is not JSON: {error}") from error
+    if columns.takes_matrix:
+        matrix = _matrix(value, columns)
+        if matrix is not None:
+            _bound(len(matrix), most)
+            return columns.settle_matrix(matrix)
+    names = columns.names
+    if isinstance(adapter, TabularInput):
+        table = adapter.table_from_text(content, columns=names, pick=False)
+    else:
+        table = adapter.table_from_text(content, columns=names)
+    _bound(table.num_rows, most)
+    if not table.num_columns and not table.num_rows and names:
+        table = pa.table({name: pa.nulls(0) for name in names})
+    return columns.settle(table)
+
+
+def _matrix(value: Any, columns: RequestColumns) -> np.ndarray[Any, Any] | None:
+    """The rows as float64, where they are lists or objects of floats alone and have the columns of the api; else None."""
+    names = columns.names
+    if type(value) is not list or not value or names is None:
+        return None
+    if type(value[0]) is dict:
+        try:
+            value = [[row[name] for name in names] for row in value if len(row) == len(names)]
+        except (KeyError, TypeError):
+            return None
+    kinds: set[type] = set()
+    for row in value:
+        if type(row) is not list or len(row) != len(names):
+            return None
+        kinds.update(map(type, row))
+    if kinds != {float} and not (columns.only_floats and kinds <= {float, int}):
+        return None
+    try:
+        matrix = np.array(value, dtype=np.float64)
+    except OverflowError:
+        return None
+    if int in kinds and not (np.abs(matrix) <= _EXACT).all():
+        return None
+    return matrix
+
+
+def rows_of_csv(content: bytes, columns: RequestColumns, most: int) -> Rows:
+    """The rows of a CSV document with a header, in the types that a batch run would find for it.
+
+    Raises: as ``rows_of_json``; a malformed row is named by its row and line.
+    """
+    if not content.strip():
+        raise DataError("the body is empty: a CSV document needs a header with the names of its columns")
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if not content.endswith((b"\n", b"\r")):
+        content += b"\n"
+    try:
+        records, _, _ = split_csv(_COMMA)(content, True)
+    except UnclosedQuoteError as error:
+        line = content.count(b"\n", 0, error.position) + 1
+        raise DataError(f"{_REQUEST}, line {line}: a quoted field is not closed") from error
+    if not len(records):
+        raise DataError("the body is empty: a CSV document needs a header with the names of its columns")
+    check_utf8(records, _REQUEST)
+    names = _header(records)
+    _bound(len(records) - 1, most)
+    body = records.part(1, len(records))
+    declared = columns.declared(names)
+    types = _types(names, declared, body)
+    if not len(body):
+        return columns.settle(pa.table({name: pa.nulls(0, kind) for name, kind in types.items()}))
+    found, bad = CsvRows(names, types, file=_REQUEST, delimiter=",", nulls=ScanOptions.nulls).parse(body)
+    if bad:
+        raise DataError(f"row {bad[0].index}, line {bad[0].line + 1}: {bad[0].error}")
+    return columns.settle(pa.table(found))
+
+
+def _header(records: Records) -> list[str]:
+    names: list[str] = []
+    for name, _ in cut_fields(records.row(0), ","):
+        if name is None or "\0" in name or len(names) == _MOST_FIELDS:
+            raise DataError(f"{_REQUEST}: the name of column {len(names) + 1} in the header cannot be read")
+        names.append(name)
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(f"{_REQUEST} has the column {twice[0]!r} twice; send each column once")
+    return names
+
+
+def _types(names: Sequence[str], declared: dict[str, pa.DataType], body: Records) -> dict[str, pa.DataType]:
+    open_ = [name for name in names if name not in declared]
+    if not open_ or not len(body):
+        return {name: declared.get(name, pa.null()) for name in names}
+    finder = CsvTypes(names, open_, delimiter=",", nulls=ScanOptions.nulls)
+    finder.add(body)
+    found = finder.types
+    return {name: declared.get(name, found.get(name, pa.null())) for name in names}
+
+
+def rows_of_arrow(content: bytes, columns: RequestColumns, most: int) -> Rows:
+    """The rows of an Arrow IPC stream.
+
+    Raises: as ``rows_of_json``.
+    """
+    try:
+        with pa.ipc.open_stream(pa.BufferReader(content)) as reader:
+            if len(reader.schema) > _MOST_FIELDS:
+                raise DataError(f"the stream has {len(reader.schema)} columns")
+            if any(map(_is_extension, reader.schema.types)):
+                raise DataError("the stream has columns of extension types; send their storage")
+            batches, rows = [], 0
+            for batch in reader:
+                rows += batch.num_rows
+                _bound(rows, most)
+                batch.validate(full=True)  # offsets of a stranger's are not trusted
+                batches.append(batch)
+            table = pa.Table.from_batches(batches, schema=reader.schema)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise DataError(f"the body is no Arrow IPC stream: {told}") from error
+    return columns.settle(table)
+
+
+def _is_extension(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.BaseExtensionType)
+
+
+def rows_of_json_lines(content: bytes, adapter: InputAdapter, columns: RequestColumns, most: int) -> Rows:
+    """The rows of JSON texts, one a line: objects or lists of a table, or values of JsonInput. Blank lines are none."""
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    _bound(len(lines), most)
+    if isinstance(adapter, (JsonInput, StringInput)) or adapter.lines:
+        return columns.settle(pa.table({"line": pa.array(lines, pa.large_binary())}))
+    for number, line in enumerate(lines):
+        try:
+            orjson.loads(line)  # so that lines can be joined into one document without changing what they mean
+        except orjson.JSONDecodeError as error:
+            raise DataError(f"row {number} is not JSON: {error}") from error
+    return rows_of_json(b"[" + b",".join(lines) + b"]", adapter, columns, most)
+
+
+def _bound(rows: int, most: int) -> None:
+    if rows > most:
+        raise RequestError(413, f"the request has {rows:,} rows or more, and {most:,} are taken: send fewer at a time")
