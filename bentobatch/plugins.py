@@ -59,6 +59,11 @@ TABLES: dict[str, dict[str, Plugin]] = {
         "SklearnModelArtifact": Plugin(f"{_FRAMEWORK}.sklearn:SklearnModelArtifact", "pip install scikit-learn"),
         "XgboostModelArtifact": Plugin(f"{_FRAMEWORK}.xgboost:XgboostModelArtifact", "pip install xgboost"),
         "LightGBMModelArtifact": Plugin(f"{_FRAMEWORK}.lightgbm:LightGBMModelArtifact", "pip install lightgbm"),
+        "CatBoostModelArtifact": Plugin(f"{_FRAMEWORK}.catboost:CatBoostModelArtifact", "pip install catboost"),
+        "StatsmodelsModelArtifact": Plugin(
+            f"{_FRAMEWORK}.statsmodels:StatsmodelsModelArtifact", "pip install statsmodels"
+        ),
+        "SkopsModelArtifact": Plugin(f"{_FRAMEWORK}.skops:SkopsModelArtifact", "pip install skops"),
         "OnnxModelArtifact": Plugin(f"{_FRAMEWORK}.onnx:OnnxModelArtifact", "pip install bentobatch[onnx]"),
         "PickleArtifact": Plugin(f"{_FRAMEWORK}.pickle:PickleArtifact"),
         "JSONArtifact": Plugin(f"{_FRAMEWORK}.json:JSONArtifact"),

@@ -12,6 +12,13 @@ EXTRAS = {
     "joblib": "sklearn",
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
+    "catboost": "catboost",
+    "statsmodels": "statsmodels",
+    "skops": "skops",
+    "mlflow": "mlflow",
+    "spacy": "spacy",
+    "fasttext": "fasttext",
+    "h2o": "h2o",
     "onnx": "onnx",
     "onnxruntime": "onnx",
 }

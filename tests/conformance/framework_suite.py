@@ -29,6 +29,11 @@ def triple(values: Any) -> Any:
     return values * 3
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Every file below ``folder``; some models are folders of files."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 class FrameworkSuite:
     """Subclass as TestSomething and override what raises NotImplementedError."""
 
@@ -90,10 +95,10 @@ class FrameworkSuite:
     def test_loading_twice_gives_equal_models(self, tmp_path: Path) -> None:
         """Loading changes nothing in the folder, and depends on nothing that was loaded before."""
         self.saved(tmp_path)
-        files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        files = {path: path.read_bytes() for path in files_in(tmp_path)}
         first, second = self.loaded(tmp_path).get(), self.loaded(tmp_path).get()
         np.testing.assert_array_equal(self.predict(first), self.predict(second))
-        assert files == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert files == {path: path.read_bytes() for path in files_in(tmp_path)}
 
     def test_a_loaded_model_can_be_saved_again(self, tmp_path: Path) -> None:
         """A bundle can be made of a bundle."""
@@ -167,21 +172,21 @@ class FrameworkSuite:
     def test_uses_pickle_is_true_to_the_files(self, tmp_path: Path) -> None:
         """An artifact that claims to store no pickle has none among its files."""
         self.saved(tmp_path)
-        begins_as_pickle = [path.name for path in tmp_path.iterdir() if path.read_bytes()[:1] == b"\x80"]
+        begins_as_pickle = [path.name for path in files_in(tmp_path) if path.read_bytes()[:1] == b"\x80"]
         assert bool(begins_as_pickle) == self.make_artifact().uses_pickle
 
     def test_a_missing_file_is_one_line_that_names_it(self, tmp_path: Path) -> None:
         """A bundle that lost a file: BundleError, not a library's traceback."""
-        with pytest.raises(BundleError, match=r"model\.") as caught:
+        with pytest.raises(BundleError, match=r"model[._]") as caught:
             self.make_artifact().load(tmp_path)
         assert "\n" not in str(caught.value)
 
     def test_a_damaged_file_is_one_line_that_names_it(self, tmp_path: Path) -> None:
         """The first half of each file is not a model."""
         self.saved(tmp_path)
-        for path in tmp_path.iterdir():
+        for path in files_in(tmp_path):
             path.write_bytes(b"\xff\xfe" + path.read_bytes()[: path.stat().st_size // 2])
-        with pytest.raises(BundleError, match=r"model\.") as caught:
+        with pytest.raises(BundleError, match=r"model[._]") as caught:
             self.make_artifact().load(tmp_path)
         assert "\n" not in str(caught.value)
 
@@ -239,5 +244,19 @@ class FrameworkSuite:
         assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-_HEAVY = ("numpy", "pandas", "pyarrow", "sklearn", "joblib", "xgboost", "lightgbm", "cloudpickle")
+_HEAVY = (
+    *(
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "sklearn",
+        "joblib",
+        "xgboost",
+        "lightgbm",
+        "cloudpickle",
+        "catboost",
+        "statsmodels",
+    ),
+    *("skops", "onnx", "onnxruntime", "mlflow", "spacy", "fasttext", "h2o"),
+)
 _ROOT = Path(__file__).parents[2]
