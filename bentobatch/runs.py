@@ -59,6 +59,7 @@ def make_job(
     overwrite: bool = False,
     only_new: bool = False,
     trust: bool = False,
+    env: str | Path | None = None,
 ) -> BatchJob:
     """The job that these options describe, with its tag resolved and its paths absolute.
 
@@ -70,7 +71,8 @@ def make_job(
     ``max_discards`` are a count or a share such as "1%"; None is no limit. ``expect`` holds what must be true of the output
     before it is committed, as lines of the grammar in bentobatch.expectations. ``batch_rows`` and ``batch_bytes`` bound one
     call of the api, ``split_rows`` what is lost when a worker dies. ``only_new`` scores the files that the output, a
-    directory, does not hold yet (by path, size and stamp, whatever bundle scored them), and adds them to it.
+    directory, does not hold yet (by path, size and stamp, whatever bundle scored them), and adds them to it. ``env`` is the
+    environment that the workers run in: "current" (or None), "bundle", "bundle:3.12", or a path; see docs/environments.md.
 
     Raises:
         NoInputError: no such bundle.
@@ -112,6 +114,7 @@ def make_job(
         rejects_file=None if rejects_file is None else absolute(str(rejects_file)),
         overwrite=overwrite,
         only_new=only_new,
+        env=None if env is None else _env(str(env)),
     )
     if only_new and place_of(job).single:
         raise UsageError(
@@ -200,6 +203,7 @@ def run_job(
         storage_options=storage_options,
         split_timeout=split_timeout,
         options=executor_options,
+        env=job.env,
     )
 
     def drive(of: BatchJob) -> RunReport:
@@ -294,7 +298,7 @@ def describe(
     with tempfile.TemporaryDirectory(prefix="bentobatch-") as folder:
         if printed:
             job = replace(job, output_file=f"{folder}/output.jsonl")
-        crew = crew_for("auto", isolated=isolated, storage_options=storage_options)
+        crew = crew_for("auto", isolated=isolated, storage_options=storage_options, env=job.env)
         try:
             summary = crew.plan(job, keep=False)
         finally:
@@ -371,7 +375,15 @@ def commit(plan: Plan, *, storage_options: Mapping[str, Any] | None = None) -> d
 def _session(job: BatchJob, storage_options: Mapping[str, Any] | None) -> Any:
     from bentobatch.engine.session import Session  # as in commit
 
+    if job.env is not None:
+        raise UsageError("this works in your own process and environment: leave env out, or use run or run_job")
     return Session(job, storage_options=storage_options)
+
+
+def _env(text: str) -> str | None:
+    from bentobatch.environments.choosing import checked_env  # most runs do without
+
+    return checked_env(text)
 
 
 def _several(value: Any) -> list[Any]:

@@ -12,6 +12,7 @@ import bentobatch
 from bentobatch.cli.bundles import get_command, info_command, list_command
 from bentobatch.cli.clean import clean_command
 from bentobatch.cli.config import config_group
+from bentobatch.cli.env import env_group
 from bentobatch.cli.labels_command import label_group
 from bentobatch.cli.logs import Messages
 from bentobatch.cli.migrate import migrate_command
@@ -55,6 +56,7 @@ for command in (
     retrieve_command,
     label_group,
     config_group,
+    env_group,
     repository_group,
     repository_server_group,
     keygen_command,

@@ -254,6 +254,13 @@ _WORK = (
         "--workers", type=click.IntRange(min=1), metavar="COUNT", help="Splits at a time.  [default: by the machine]"
     ),
     _work(
+        "--env",
+        metavar="current|bundle|PATH",
+        help="The environment that the bundle runs in: this one, one that is built from the bundle's requirements "
+        "(bundle:3.12 for another Python than that which saved it), an interpreter or a virtual environment's folder, or "
+        "an archive that `bentobatch env build` made.  [default: current]",
+    ),
+    _work(
         "--batch-rows",
         "--max-batch-size",
         "batch_rows",

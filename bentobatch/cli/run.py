@@ -63,7 +63,8 @@ def run_command(bundle: str, api: str, **options: Any) -> None:
         stack.callback(display.close)
         try:
             stack.callback(discard)
-            prepare()
+            if arguments["env"] is None:
+                prepare()
             check_report_file(report_file, arguments["output_file"])
             if dry_run:
                 _describe(bundle, api, arguments, as_json=messages.log_format == "json")

@@ -45,7 +45,8 @@ class PlanSummary:
     """What a driver needs to know of a plan. ``takes`` and ``keys`` run over the splits; ``done`` maps the index of each
     finished one to (rejected, discarded). ``table`` tells whether the api takes whole tables (its work then leaves the
     interpreter, and threads serve it); ``interpreted`` whether calls in two threads were seen to wait for each other (None:
-    not looked at). ``record`` is that of the commit, where the plan is committed already."""
+    not looked at). ``record`` is that of the commit, where the plan is committed already.
+    ``environment``: see Plan."""
 
     plan_id: str
     rows: int
@@ -59,6 +60,7 @@ class PlanSummary:
     record: Mapping[str, Any] | None = None
     interpreted: bool | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON values."""

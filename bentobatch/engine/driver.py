@@ -281,4 +281,5 @@ class Run:
             },
             already_done=already_done,
             version=bentobatch.__version__,
+            environment=None if summary.environment is None else {"env": self.job.env, **summary.environment},
         )

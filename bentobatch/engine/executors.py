@@ -46,8 +46,10 @@ def crew_for(
     storage_options: Mapping[str, Any] | None = None,
     split_timeout: float | None = None,
     options: Mapping[str, Any] | None = None,
+    env: str | None = None,
 ) -> Crew:
     """The crew of a run. ``executor`` is a name or an open scheduler; ``options`` go to the scheduler that it names.
+    With an ``env`` (see BatchJob) the bundle runs in child processes.
 
     Raises:
         UsageError: nothing is registered under that name.
@@ -58,7 +60,7 @@ def crew_for(
 
         scheduler = _scheduler(executor, workers, options) if isinstance(executor, str) else executor
         return SchedulerCrew(scheduler, storage_options=storage_options, split_timeout=split_timeout)
-    if isolated or executor == "processes" or split_timeout is not None:
+    if isolated or executor == "processes" or split_timeout is not None or env is not None:
         return ProcessCrew(storage_options=storage_options, split_timeout=split_timeout)
     from bentobatch.engine.local_crew import LocalCrew  # a leader that only runs children does without pyarrow
 

@@ -34,7 +34,9 @@ class BatchJob:
     and are left out of the plan id.
 
     ``only_new`` scores what the committed output directory does not hold and adds it there. ``redrive`` is the id of
-    the plan whose lost rows are scored again; ``runs.redrive`` makes such a job.
+    the plan whose lost rows are scored again; ``runs.redrive`` makes such a job. ``env`` is the environment that workers
+    run in (see environments.choosing), None the one of their leader; what is installed there, and not this text, is part
+    of the plan id.
     """
 
     bundle: str
@@ -69,6 +71,7 @@ class BatchJob:
     overwrite: bool = False
     only_new: bool = False
     redrive: str | None = None
+    env: str | None = None
 
     def __post_init__(self) -> None:
         if [bool(self.inputs), bool(self.input_files), bool(self.named_files)].count(True) != 1:
@@ -122,7 +125,7 @@ class BatchJob:
         """A digest of the options that change values or their place, and of what planning settled."""
         silent = {"bundle", "bundle_tag", "max_rejects", "max_discards", "rejects_file", "overwrite", "state_dir"}
         silent |= {"expect", "only_new"}
-        silent |= {"allow_pickle"}
+        silent |= {"allow_pickle", "env"}
         options = {name: value for name, value in self.to_json().items() if name not in silent}
         return digest_of({"options": options, "settled": settled})
 

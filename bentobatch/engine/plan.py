@@ -40,7 +40,8 @@ class Plan:
 
     ``parent`` (plan_id, bundle, bundle_digest) is the commit that this plan builds on, under --only-new and redrive.
     ``sources`` are the files as the user knows them (uri, size, stamp), where ``files`` were made from others.
-    ``joined``: the parts of a single Parquet file are Parquet, and joined as they are (see formats.parquet_join)."""
+    ``joined``: the parts of a single Parquet file are Parquet, and joined as they are (see formats.parquet_join).
+    ``environment`` is what was installed where the plan was made (see environments.installed), for a job with an ``env``."""
 
     job: BatchJob
     plan_id: str
@@ -60,6 +61,7 @@ class Plan:
     parent: Mapping[str, str] | None = None
     sources: tuple[tuple[str, int, str], ...] = ()
     joined: bool = False
+    environment: Mapping[str, Any] | None = None
 
     def label(self, file: InputFile) -> str:
         """What people call a file: its path, or where an inline value came from."""
@@ -115,6 +117,7 @@ class Plan:
             "parent": None if self.parent is None else dict(self.parent),
             "sources": [list(source) for source in self.sources],
             "joined": self.joined,
+            "environment": None if self.environment is None else dict(self.environment),
         }
 
     @classmethod
@@ -147,6 +150,7 @@ class Plan:
             parent=data.get("parent"),
             sources=tuple((uri, size, stamp) for uri, size, stamp in data.get("sources", ())),
             joined=data.get("joined", False),
+            environment=data.get("environment"),
         )
 
 

@@ -23,6 +23,7 @@ from bentobatch.engine.place import place_of
 from bentobatch.engine.plan import PLAN_VERSION, Plan, Split, schema_to_text, split_key
 from bentobatch.engine.probe import memory_errors, probe_cost, probe_predictions
 from bentobatch.engine.store import Store, is_url, store_at
+from bentobatch.environments.installed import installed
 from bentobatch.errors import DataError, UsageError
 from bentobatch.expectations import check_columns, parse
 from bentobatch.formats.base import FileScan, Format, InputFile, ScanOptions
@@ -330,6 +331,7 @@ class Planner:
     ) -> Plan:
         job = self.job
         joined = _joins(job, scans)
+        environment = None if job.env is None else installed()
         values = digest_of(
             {
                 "plan": PLAN_VERSION,
@@ -341,6 +343,7 @@ class Planner:
                 "chunks": [job.batch_rows, job.batch_bytes],
                 "text": [job.delimiter, job.nulls],
                 "part": part_format(job, joined=joined),
+                **({} if environment is None else {"environment": environment}),
             }
         )
         splits = self._cut(files, scans, values)
@@ -366,6 +369,7 @@ class Planner:
             parent=self.parent,
             sources=tuple(self.sources),
             joined=joined,
+            environment=environment,
         )
 
 

@@ -19,8 +19,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
+import bentobatch
 from bentobatch.engine.crew import PROBING, Crew, OnRows, Outcome, PlanSummary
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.wire import Wire, error_from_json
@@ -44,12 +46,20 @@ _START = (
     "from bentobatch.engine.worker import main; main(sys.argv[1:])"
 )
 """What a child runs: it finds modules exactly where its leader does, and not in the folder that it was started from."""
+_START_ELSEWHERE = (
+    "import sys; from importlib import util; place = sys.argv[3];"
+    "spec = util.spec_from_file_location('bentobatch', place + '/__init__.py', submodule_search_locations=[place]);"
+    "sys.modules['bentobatch'] = module = util.module_from_spec(spec); spec.loader.exec_module(module);"
+    "from bentobatch.engine.worker import main; main(sys.argv[1:])"
+)
+"""What a child in another environment runs: it takes the leader's bentobatch, so that both speak alike, and finds all other
+modules where that environment has them."""
 
 
 class Child:
-    """One worker process, as its leader sees it."""
+    """One worker process, as its leader sees it. ``python`` is the interpreter of another environment than this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: str | None = None) -> None:
         ours, theirs = socket.socketpair()
         # the limit must stand before numpy is imported; see session.limit_native_threads
         limits = {name: "1" for name in _ONE_THREAD if name not in os.environ}
@@ -59,7 +69,7 @@ class Child:
         parent = str(os.getpid()) if tied else "-"
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), parent, json.dumps(sys.path)],
+                _command(python, str(theirs.fileno()), parent),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -91,6 +101,12 @@ class Child:
         self.wire.close()
 
 
+def _command(python: str | None, descriptor: str, parent: str) -> list[str]:
+    if python is None:
+        return [sys.executable, "-c", _START, descriptor, parent, json.dumps(sys.path)]
+    return [python, "-I", "-c", _START_ELSEWHERE, descriptor, parent, str(Path(bentobatch.__file__).parent)]
+
+
 _SPARE: list[tuple[tuple[dict[str, str], list[str], str], Child]] = []
 
 
@@ -107,8 +123,10 @@ def discard() -> None:
         _SPARE.pop()[1].kill()
 
 
-def _started() -> Child:
+def _started(python: str | None) -> Child:
     """A new worker process; the prepared one only where it sees the world as a new one would."""
+    if python is not None:
+        return Child(python)
     while _SPARE:
         surroundings, child = _SPARE.pop()
         if surroundings == _surroundings() and child.process.poll() is None:
@@ -239,11 +257,20 @@ class ProcessCrew(Crew):
     def _child(self) -> Child:
         """A new worker process with the bundle loaded."""
         assert self._job is not None
-        child = _started()
+        child = _started(self._python())
         self._children.append(child)
         message = {"do": "open", "job": self._job.to_json(), "storage_options": self._storage_options}
         self._ask(child, message, doing="the bundle was being loaded")
         return child
+
+    def _python(self) -> str | None:
+        """The interpreter of the job's environment, which is built at first use; None where that is this process's."""
+        assert self._job is not None
+        if self._job.env is None:
+            return None
+        from bentobatch.environments.choosing import interpreter_for  # most runs do without
+
+        return interpreter_for(self._job.env, self._job.bundle, self._job.bundle_digest)
 
     def _ready(self) -> Child:
         """A worker process that knows the plan and runs nothing."""

@@ -83,6 +83,17 @@ def check_root(state: str, environ: Mapping[str, str] | None = None) -> None:
         raise UsageError(f"this worker takes plans below {', '.join(wanted)} only ({ROOTS}), not {state}")
 
 
+def check_env_root(env: str | None, environ: Mapping[str, str] | None = None) -> None:
+    """Refuse an interpreter or archive that a plan names, where this worker takes none from there.
+
+    Raises:
+        UsageError: as ``check_root``.
+    """
+    path = None if env is None else env.removeprefix("bundle").removeprefix(":")
+    if path and os.sep in path:  # that of an interpreter is often a link, which leads to where its kind is installed
+        check_root(os.path.join(os.path.realpath(os.path.dirname(path)), "environment"), environ)
+
+
 class PlanServer:
     """One plan in one worker process. Any number of threads may score splits of it at a time, each in a child of its
     own, which is kept for the next."""
@@ -97,6 +108,7 @@ class PlanServer:
         if data is None:
             raise UsageError(f"no plan {kept.plan_id} is kept in {kept.state}, as this worker sees it")
         plan = json.loads(data)
+        check_env_root(plan["job"].get("env"))
         self.keys: list[str] = plan["splits"]["key"]
         job = BatchJob.from_json(plan["job"])
         self.job = replace(job, bundle=str(_bundle(job, self.store, kept.plan_id)))

@@ -25,7 +25,8 @@ class RunReport:
     """What a run did. Counts are rows; ``seconds`` has total, plan, read, model, write and commit, where read, model
     and write are summed over all workers; so are checksum, fsync, receipts and rejects, what the promises cost, as far
     as the workers told it. ``splits_reused`` were finished by an earlier run and not scored again.
-    ``already_done``: this very plan had committed this output before, and nothing was written."""
+    ``already_done``: this very plan had committed this output before, and nothing was written.
+    ``environment``: for a run with an ``env``, that text, and what was installed there ("python", "packages")."""
 
     plan_id: str
     bundle: str
@@ -49,6 +50,7 @@ class RunReport:
     seconds: dict[str, float] = field(default_factory=dict)
     already_done: bool = False
     version: str = ""
+    environment: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -74,4 +76,7 @@ class RunReport:
         )
         done = "already done: " if self.already_done else ""
         third = f"{done}output {self.output or '(printed)'}, plan {self.plan_id}, executor {self.executor}"
-        return first, second, f"{third} ({self.executor_reason})" if self.executor_reason else third
+        third += f" ({self.executor_reason})" if self.executor_reason else ""
+        if self.environment is not None:
+            third += f", environment {self.environment['env']} (Python {self.environment['python']})"
+        return first, second, third

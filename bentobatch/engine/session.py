@@ -26,6 +26,7 @@ from bentobatch.engine.plan import Plan
 from bentobatch.engine.reuse import adopt
 from bentobatch.engine.split_run import OnStep
 from bentobatch.engine.store import Store, store_at
+from bentobatch.environments.installed import difference, installed
 from bentobatch.errors import BentobatchError, UsageError
 from bentobatch.scorer import Scorer
 from bentobatch.service.core import ServiceCore
@@ -83,7 +84,12 @@ class Session:
         return replace(summary(plan, self.store, record, table=table), interpreted=planner.interpreted)
 
     def use_plan(self, plan: Plan) -> None:
-        """Go on with a plan that was made elsewhere; the limits are those of this session's job."""
+        """Go on with a plan that was made elsewhere; the limits are those of this session's job.
+
+        Raises:
+            UsageError: the plan is of another environment, whose libraries may give other values.
+        """
+        self._check_environment(plan)
         self._plan = replace(plan, job=self.job)
         api = self.service.get_inference_api(plan.job.api)
         self._scorer = Scorer(
@@ -94,6 +100,14 @@ class Session:
             every_row_may_fail=plan.job.redrive is not None,
         )
         limit_native_threads()
+
+    def _check_environment(self, plan: Plan) -> None:
+        differs = "" if plan.environment is None else difference(plan.environment, installed())
+        if differs:
+            raise UsageError(
+                f"plan {plan.plan_id} was made in another environment than this worker's, which has {differs}: use one "
+                "archive everywhere (bentobatch env build), or pin what the bundle requires"
+            )
 
     def run_split(self, index: int, *, on_step: OnStep | None = None, clock: Clock | None = None) -> Receipt:
         """Score one split of the plan; ``clock`` is given the thread's time in the api."""
@@ -185,6 +199,7 @@ def summary(
         table=table,
         record=record,
         details=details or {},
+        environment=plan.environment,
     )
 
 
@@ -208,6 +223,7 @@ def details(plan: Plan) -> dict[str, Any]:
         ],
         "columns_read": {item.name: str(item.type) for item in plan.read_schema},
         "kept": list(plan.kept),
+        "environment": None if plan.environment is None else dict(plan.environment),
         "output": place.output,
         "output_format": place.format,
         "output_schema": {item.name: str(item.type) for item in plan.output_schema},

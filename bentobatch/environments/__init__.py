@@ -1,0 +1,1 @@
+"""This package makes and finds the environments that workers run in: interpreters with the libraries of a bundle."""
