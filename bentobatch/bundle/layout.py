@@ -3,6 +3,7 @@
 ::
 
     <bundle>/bentoml.yml requirements.txt environment.yml python_version docs.json README.md [setup.sh]
+             [bundled_pip_dependencies/bentobatch-*.whl]
              <Service>/<local modules and packages>  <Service>/artifacts/  [<Service>/web_static_content/]
 """
 
@@ -24,6 +25,8 @@ PYTHON_VERSION = "python_version"
 API_DOCS = "docs.json"
 README = "README.md"
 SETUP_SCRIPT = "setup.sh"
+BUNDLED = "bundled_pip_dependencies"
+"""The folder of wheels that are on no package index; requirements.txt names it to pip by --find-links."""
 COMPATIBILITY = "compatibility"
 """The manifest's key for what else the bundle's code is given: {bentoml: VERSION, python_version: …}."""
 

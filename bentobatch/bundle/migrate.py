@@ -18,11 +18,11 @@ from typing import Any
 
 import yaml
 
-from bentobatch import __version__
 from bentobatch.bundle import layout
 from bentobatch.bundle.digest import verify_file
 from bentobatch.bundle.load import load
 from bentobatch.bundle.manifest import Manifest, read_manifest
+from bentobatch.bundle.own_wheel import OwnWheel, own_requirement, own_wheel
 from bentobatch.bundle.save import local_path, save_bundle
 from bentobatch.errors import BentobatchError, BundleError, OutputError, UsageError
 from bentobatch.legacy.provided import TOP
@@ -117,6 +117,8 @@ def _copy_bundle(root: Path, manifest: Manifest, folder: Path, changed: Mapping[
     for path, entry in manifest.files.items():
         if _is_wrapper(path) and path.startswith(f"{manifest.service_name}/"):
             continue
+        if path.startswith(f"{layout.BUNDLED}/"):  # BentoML's own archive
+            continue
         verify_file(root, path, entry)
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -126,8 +128,12 @@ def _copy_bundle(root: Path, manifest: Manifest, folder: Path, changed: Mapping[
             _link_or_copy(root / path, place)
     requirements = folder / layout.REQUIREMENTS
     lines = requirements.read_text("utf-8", errors="replace").splitlines() if requirements.exists() else []
-    _replace(requirements, "".join(f"{line}\n" for line in _required(lines)).encode())
-    content = {**manifest.content, "env": _environment(manifest.content.get("env") or {})}
+    wheel = own_wheel()
+    if wheel is not None:
+        (folder / layout.BUNDLED).mkdir()
+        (folder / wheel.path).write_bytes(wheel.data)
+    _replace(requirements, "".join(f"{line}\n" for line in _required(lines, wheel)).encode())
+    content = {**manifest.content, "env": _environment(manifest.content.get("env") or {}, wheel)}
     (folder / layout.MANIFEST).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), "utf-8")
 
 
@@ -144,19 +150,22 @@ def _replace(file: Path, data: bytes) -> None:
     file.write_bytes(data)
 
 
-def _required(lines: list[str]) -> list[str]:
+def _required(lines: list[str], wheel: OwnWheel | None) -> list[str]:
     """The lines of requirements.txt with bentobatch in the place of bentoml."""
-    ours = f"bentobatch=={__version__}"
+    ours = own_requirement(wheel)
     made = [ours if distribution_of(line) == TOP else line for line in lines]
-    return made if ours in made else [*made, ours]
+    made = made if ours in made else [*made, ours]
+    return made if wheel is None else [f"--find-links {layout.BUNDLED}", *made]
 
 
-def _environment(env: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(env)
+def _environment(env: Mapping[str, Any], wheel: OwnWheel | None) -> dict[str, Any]:
+    made = {**env, "bentobatch": own_requirement(wheel)}
     if "pip_packages" in made:
-        made["pip_packages"] = _required([str(line) for line in made["pip_packages"] or []])
+        listed = _required([str(line) for line in made["pip_packages"] or []], wheel)
+        made["pip_packages"] = [line for line in listed if not line.startswith("-")]
     if isinstance(made.get("requirements_txt"), str):
-        made["requirements_txt"] = "".join(f"{line}\n" for line in _required(made["requirements_txt"].splitlines()))
+        lines = _required(made["requirements_txt"].splitlines(), wheel)
+        made["requirements_txt"] = "".join(f"{line}\n" for line in lines)
     if _BASE_IMAGE.fullmatch(str(made.get("docker_base_image"))):
         del made["docker_base_image"]  # it has BentoML in it and no bentobatch
     if isinstance(made.get("setup_sh"), bytes):

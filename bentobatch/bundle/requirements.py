@@ -12,15 +12,15 @@ from bentobatch.service.environment import distribution_of
 _log = logging.getLogger("bentobatch.bundle")
 
 
-def inferred_requirements(*, needed: Iterable[str] = (), imported: Iterable[str] = (), version: str) -> list[str]:
-    """One pinned requirement for each distribution: bentobatch of this ``version`` first, the others by name.
+def inferred_requirements(*, needed: Iterable[str] = (), imported: Iterable[str] = (), own: str) -> list[str]:
+    """One pinned requirement for each distribution: bentobatch's ``own`` first, the others by name.
 
     ``needed``: distributions that artifacts and adapters ask for. ``imported``: dotted names of modules that the code
     and the pickles of the models use.
     """
     asked = {found for name in needed for found in _provided(name)} | owners(imported)
     names = sorted({distribution_of(found) for found in asked} - {OWN_DISTRIBUTION})
-    return [f"{OWN_DISTRIBUTION}=={version}", *map(pinned, names)]
+    return [own, *map(pinned, names)]
 
 
 def owners(modules: Iterable[str]) -> set[str]:

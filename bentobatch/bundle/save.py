@@ -23,6 +23,7 @@ from bentobatch.bundle.docs import openapi, readme
 from bentobatch.bundle.imports import PREFIX, BundleCode, bundle_of, plain_name
 from bentobatch.bundle.local_code import LocalCode, check_module, find_local_code
 from bentobatch.bundle.manifest import FORMAT_VERSION, KIND, manifest_text, read_manifest
+from bentobatch.bundle.own_wheel import own_requirement, own_wheel
 from bentobatch.bundle.requirements import inferred_requirements
 from bentobatch.bundle.staging import refuse_existing, staged
 from bentobatch.errors import BundleError, UsageError
@@ -146,7 +147,8 @@ def _write_web_content(service: ServiceCore, target: Path) -> None:
 
 
 def _write_environment(service: ServiceCore, folder: Path, code: LocalCode, named: set[str]) -> dict[str, Any]:
-    """Write requirements.txt, environment.yml, python_version and setup.sh; returns the manifest's ``env``."""
+    """Write requirements.txt, environment.yml, python_version, setup.sh and a wheel of bentobatch where it is on no index;
+    returns the manifest's ``env``."""
     home = bundle_of(type(service).__module__)
     if home is not None:  # the files that @env names are not here; what they made is in the bundle
         return _copy_environment(home.root.parent, folder)
@@ -155,10 +157,16 @@ def _write_environment(service: ServiceCore, folder: Path, code: LocalCode, name
     folders = [Path.cwd(), module_file.resolve().parent]
     needed = [package for artifact in service.artifacts.values() for package in artifact.pip_packages]
     needed += [package for api in service.inference_apis for package in api.input.pip_packages]
+    wheel = own_wheel()
     inferred = inferred_requirements(
-        needed=needed, imported={*code.foreign, *named} if env.infer_pip_packages else (), version=__version__
+        needed=needed, imported={*code.foreign, *named} if env.infer_pip_packages else (), own=own_requirement(wheel)
     )
     lines = env.requirements_lines(inferred, folders=folders)
+    if wheel is not None:
+        (folder / layout.BUNDLED).mkdir()
+        (folder / wheel.path).write_bytes(wheel.data)
+        # a file of the user's is taken as it stands; who installs it adds env["bentobatch"]
+        lines = lines if env.requirements_txt_file is not None else [f"--find-links {layout.BUNDLED}", *lines]
     python = platform.python_version()
     conda = env.conda_environment(f"bentobatch-{service.name}", python, folders=folders)
     script = env.setup_script(folders=folders)
@@ -171,7 +179,7 @@ def _write_environment(service: ServiceCore, folder: Path, code: LocalCode, name
         if env.requirements_txt_file is None
         else {"requirements_txt": text}
     )
-    described |= {"conda_env": conda, "python_version": python}
+    described |= {"bentobatch": own_requirement(wheel), "conda_env": conda, "python_version": python}
     if env.docker_base_image is not None:
         described["docker_base_image"] = env.docker_base_image
     if script is not None:
@@ -182,9 +190,11 @@ def _write_environment(service: ServiceCore, folder: Path, code: LocalCode, name
 
 def _copy_environment(origin: Path, folder: Path) -> dict[str, Any]:
     manifest = read_manifest(origin)
-    for name in (layout.REQUIREMENTS, layout.CONDA_ENVIRONMENT, layout.PYTHON_VERSION, layout.SETUP_SCRIPT):
-        if name in manifest.files:
-            (folder / name).write_bytes(verify_file(origin, name, manifest.files[name], keep=True) or b"")
+    names = (layout.REQUIREMENTS, layout.CONDA_ENVIRONMENT, layout.PYTHON_VERSION, layout.SETUP_SCRIPT)
+    for name, entry in manifest.files.items():
+        if name in names or name.startswith(f"{layout.BUNDLED}/"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(verify_file(origin, name, entry, keep=True) or b"")
     return dict(manifest.content["env"])
 
 

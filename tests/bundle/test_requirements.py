@@ -19,7 +19,9 @@ def installed(name: str) -> str:
 
 def test_modules_are_pinned_by_the_distributions_that_own_them() -> None:
     """sklearn is scikit-learn, yaml is PyYAML; the standard library and what is not installed are left out."""
-    lines = inferred_requirements(imported=["sklearn.svm", "yaml", "os.path", "sys", "no_such_module"], version="1.2")
+    lines = inferred_requirements(
+        imported=["sklearn.svm", "yaml", "os.path", "sys", "no_such_module"], own="bentobatch==1.2"
+    )
     assert lines == ["bentobatch==1.2", installed("PyYAML"), installed("scikit-learn")]
 
 
@@ -32,7 +34,9 @@ def test_a_stand_in_for_a_needed_distribution_is_pinned_in_its_place(tmp_path: P
         "engine_thing_cpu-3.1.dist-info/top_level.txt": "engine_thing\n",
     }
     with on_search_path(write_files(tmp_path, files)):
-        assert inferred_requirements(needed=["engine-thing"], version="1") == ["bentobatch==1", "engine-thing-cpu==3.1"]
+        assert inferred_requirements(needed=["engine-thing"], own="bentobatch==1") == [
+            "bentobatch==1", "engine-thing-cpu==3.1",
+        ]  # fmt: skip
 
 
 def test_a_local_version_is_no_part_of_the_pin(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import yaml
 import bentobatch
 from bentobatch.bundle import save, staging
 from bentobatch.bundle.manifest import read_manifest
+from bentobatch.bundle.own_wheel import own_wheel
 from bentobatch.errors import OutputError, UsageError
 from tests.bundle.projects import on_search_path, project, write_files
 from tests.bundle.services import files_of, save_service
@@ -27,12 +28,13 @@ def listing(folder: Path) -> list[str]:
 def test_the_folder_holds_code_models_manifest_and_nothing_unrelated(tmp_path: Path) -> None:
     """The big file beside service.py stays at home; every file is in the manifest but the manifest itself."""
     bundle = save_service(tmp_path / "p", tmp_path / "bundles" / "deep" / "b")
+    wheel = f"bundled_pip_dependencies/{own_wheel().name}"
     assert listing(bundle) == [
         "README.md", "Scorer/artifacts/model.pkl", "Scorer/helper.py", "Scorer/late.py", "Scorer/service.py",
-        "bentoml.yml", "docs.json", "environment.yml", "python_version", "requirements.txt",
+        "bentoml.yml", wheel, "docs.json", "environment.yml", "python_version", "requirements.txt",
     ]  # fmt: skip
     assert sorted(read_manifest(bundle).files) == [name for name in listing(bundle) if name != "bentoml.yml"]
-    assert sum(path.stat().st_size for path in bundle.rglob("*")) < 200_000
+    assert sum(path.stat().st_size for path in bundle.rglob("*") if path != bundle / wheel) < 200_000
 
 
 def test_the_manifest_has_the_keys_of_bentoml_and_ours(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_the_manifest_has_the_keys_of_bentoml_and_ours(tmp_path: Path) -> None:
     )
     (artifact,) = content["artifacts"]
     assert (artifact["artifact_type"], artifact["metadata"]) == ("PickleArtifact", {"who": "a"})
-    assert set(content["env"]) == {"pip_packages", "conda_env", "python_version"}
+    assert set(content["env"]) == {"pip_packages", "bentobatch", "conda_env", "python_version"}
 
 
 def test_the_model_and_the_api_say_what_columns_they_take(tmp_path: Path) -> None:
@@ -85,8 +87,8 @@ def test_the_model_and_the_api_say_what_columns_they_take(tmp_path: Path) -> Non
     assert api["input_schema"] == {"a": "float", "b": None}
     assert api["output_schema"] == {"label": "int64"}
     lines = (bundle / "requirements.txt").read_text().splitlines()
-    assert lines[0] == f"bentobatch=={bentobatch.__version__}"
-    assert {line.partition("==")[0] for line in lines[1:]} >= {"scikit-learn", "joblib", "numpy"}
+    assert lines[:2] == ["--find-links bundled_pip_dependencies", content["env"]["bentobatch"]]
+    assert {line.partition("==")[0] for line in lines[2:]} >= {"scikit-learn", "joblib", "numpy"}
     assert bentobatch.load(bundle).predict(frame).tolist() == [0, 1]
 
 
@@ -101,7 +103,7 @@ def test_d23_what_only_the_pickled_model_needs_is_pinned(tmp_path: Path) -> None
             bundle = Path(service.save_to_dir(tmp_path / f"b{infer}"))
         lines = (bundle / "requirements.txt").read_text().splitlines()
         assert any(line.startswith("scikit-learn==") for line in lines) is expected
-        assert {"click>=8", f"bentobatch=={bentobatch.__version__}"} <= set(lines)
+        assert {"click>=8", read_manifest(bundle).content["env"]["bentobatch"]} <= set(lines)
         assert any(line.startswith("cloudpickle==") for line in lines)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 
 @dataclass
@@ -31,7 +32,8 @@ def web_server(host: str = "127.0.0.1") -> Iterator[WebServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             server.asked.append((self.path, self.headers.get("Authorization")))
-            content = server.files.get(self.path.partition("?")[0])
+            path = self.path.partition("?")[0]
+            content = server.files.get(path, server.files.get(unquote(path)))
             if callable(content):
                 content(self)
                 return

@@ -48,7 +48,13 @@ def test_a_plain_service_says_import_bentobatch_afterwards(tmp_path: Path) -> No
     assert "docker_base_image" not in manifest.content["env"]
     files = snapshot(new)
     assert files["Doubler/artifacts/model.pkl"] == before["Doubler/artifacts/model.pkl"]
-    assert files["requirements.txt"].decode() == f"bentobatch=={bentobatch.__version__}\nscikit-learn==0.24.2\n"
+    own = manifest.content["env"]["bentobatch"]
+    expected = f"--find-links bundled_pip_dependencies\n{own}\nscikit-learn==0.24.2\n"
+    assert files["requirements.txt"].decode() == expected
+    assert own.startswith(f"bentobatch=={bentobatch.__version__}+b")
+    assert [path for path in files if path.startswith("bundled_pip_dependencies/")] == [
+        f"bundled_pip_dependencies/{own.replace('==', '-')}-py3-none-any.whl"
+    ]
     assert files["python_version"] == b"3.8.18"
     assert not {"Dockerfile", "setup.py", "Doubler/__init__.py", "Doubler/bentoml.yml"} & {
         path for path, data in files.items() if data == before.get(path)
@@ -189,9 +195,12 @@ def test_requirements_txt_of_the_user_gains_bentobatch(tmp_path: Path) -> None:
     (old / "bentoml.yml").write_text(yaml.safe_dump(content))
     migrate(old, tmp_path / "new")
     text = (tmp_path / "new" / "requirements.txt").read_text()
-    assert text.splitlines()[:2] == ["--index-url https://example.org/simple", "scikit-learn==0.24.2"]
-    assert text.splitlines()[2] == f"bentobatch=={bentobatch.__version__}"
-    assert read_manifest(tmp_path / "new").content["env"]["requirements_txt"] == text
+    env = read_manifest(tmp_path / "new").content["env"]
+    assert text.splitlines() == [
+        "--find-links bundled_pip_dependencies", "--index-url https://example.org/simple", "scikit-learn==0.24.2",
+        env["bentobatch"],
+    ]  # fmt: skip
+    assert env["requirements_txt"] == text
 
 
 @pytest.mark.parametrize(
