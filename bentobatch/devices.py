@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 from bentobatch.errors import UsageError
 
@@ -59,3 +60,20 @@ def kind_of(device: str) -> str:
 def unavailable(device: str, owner: str, why: str) -> UsageError:
     """The error for a device that was asked for by name, and is not here."""
     return UsageError(f"{owner}: the device {device} is not available here ({why}): use --device auto or --device cpu")
+
+
+def torch_device(torch: Any, owner: str) -> str:
+    """Where PyTorch, given as its module, is to put a model or a tensor of ``owner``: "cpu" or "cuda:N".
+
+    Raises:
+        UsageError: a GPU was asked for by name, and is not here.
+    """
+    device = asked_device()
+    if device == "cpu":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda:0" if count else "cpu"
+    if cuda_number(device) >= count:
+        raise unavailable(device, owner, f"PyTorch {torch.__version__} sees {count or 'no'} GPU{'s'[count == 1 :]}")
+    return device

@@ -64,6 +64,10 @@ TABLES: dict[str, dict[str, Plugin]] = {
             f"{_FRAMEWORK}.statsmodels:StatsmodelsModelArtifact", "pip install statsmodels"
         ),
         "SkopsModelArtifact": Plugin(f"{_FRAMEWORK}.skops:SkopsModelArtifact", "pip install skops"),
+        "PytorchModelArtifact": Plugin(f"{_FRAMEWORK}.pytorch:PytorchModelArtifact", "pip install bentobatch[torch]"),
+        "PytorchLightningModelArtifact": Plugin(
+            f"{_FRAMEWORK}.pytorch:PytorchLightningModelArtifact", "pip install bentobatch[torch]"
+        ),
         "OnnxModelArtifact": Plugin(f"{_FRAMEWORK}.onnx:OnnxModelArtifact", "pip install bentobatch[onnx]"),
         "PickleArtifact": Plugin(f"{_FRAMEWORK}.pickle:PickleArtifact"),
         "JSONArtifact": Plugin(f"{_FRAMEWORK}.json:JSONArtifact"),

@@ -21,6 +21,7 @@ EXTRAS = {
     "h2o": "h2o",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "torch": "torch",
 }
 """The extra of the bentobatch distribution that brings each library, by the library's import name."""
 

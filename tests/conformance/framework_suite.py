@@ -157,13 +157,13 @@ class FrameworkSuite:
 
     def test_no_pickle_is_honoured_exactly_where_a_pickle_would_be_read(self, tmp_path: Path) -> None:
         """--no-pickle refuses what unpickles, by the artifact's word, and nothing else."""
-        self.saved(tmp_path)
+        artifact = self.saved(tmp_path)
         token = pickles_refused.set(True)
         try:
-            if not self.make_artifact().uses_pickle:
+            if not artifact.uses_pickle:
                 assert self.loaded(tmp_path).packed
                 return
-            with pytest.raises(BundleError, match=type(self.make_artifact()).__name__) as caught:
+            with pytest.raises(BundleError, match=type(artifact).__name__) as caught:
                 self.loaded(tmp_path)
             assert str(tmp_path) in str(caught.value)
         finally:
@@ -171,9 +171,9 @@ class FrameworkSuite:
 
     def test_uses_pickle_is_true_to_the_files(self, tmp_path: Path) -> None:
         """An artifact that claims to store no pickle has none among its files."""
-        self.saved(tmp_path)
+        artifact = self.saved(tmp_path)
         begins_as_pickle = [path.name for path in files_in(tmp_path) if path.read_bytes()[:1] == b"\x80"]
-        assert bool(begins_as_pickle) == self.make_artifact().uses_pickle
+        assert bool(begins_as_pickle) == artifact.uses_pickle
 
     def test_a_missing_file_is_one_line_that_names_it(self, tmp_path: Path) -> None:
         """A bundle that lost a file: BundleError, not a library's traceback."""
@@ -213,7 +213,7 @@ class FrameworkSuite:
 
     def test_what_a_pickle_names_is_asked_of_the_resolver_first(self, tmp_path: Path, helper: types.ModuleType) -> None:
         """A bundle's own modules are found by the bundle, and sys.modules stays as it is."""
-        if not self.make_artifact().uses_pickle:
+        if not self.make_artifact().pack(self.make_model()).uses_pickle:
             assert type(self).make_model_with is FrameworkSuite.make_model_with  # stores no code, so nothing to resolve
             return
         self.make_artifact().pack(self.make_model_with(helper.treble)).save_model(tmp_path)
