@@ -174,7 +174,16 @@ class Commit(Staging):
         for number, file in enumerate(self.plan.files):
             source = self.plan.sources[number] if self.plan.sources else (file.uri, file.size, file.stamp)
             label = self.plan.labels.get(file.uri)
-            files.append({"file": asdict(file), "source": list(source), "label": label, "parts": count[number]})
+            members = [member.to_json() for member in self.plan.groups.get(file.uri, ())]
+            files.append(
+                {
+                    "file": asdict(file),
+                    "source": list(source),
+                    "label": label,
+                    "parts": count[number],
+                    "members": members,
+                }
+            )
         return {
             "bundle": self.job.bundle_tag,
             "bundle_digest": self.job.bundle_digest,

@@ -60,12 +60,24 @@ class HeldPart:
 @dataclass(frozen=True)
 class HeldFile:
     """One input file whose rows an output holds. ``file`` are the fields of its InputFile, ``source`` is what the user
-    knows it as (uri, size, stamp), ``label`` what messages call it where that is not its path."""
+    knows it as (uri, size, stamp), ``label`` what messages call it where that is not its path. ``members`` are the files
+    that it stands for, if it is a group of small ones, as JSON values (see formats.file_groups)."""
 
     file: Mapping[str, Any]
     source: tuple[str, int, str]
     label: str | None
     parts: tuple[HeldPart, ...]
+    members: tuple[list[Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The file as a commit's record has it."""
+        return {
+            "file": dict(self.file),
+            "source": list(self.source),
+            "label": self.label,
+            "parts": len(self.parts),
+            "members": list(self.members),
+        }
 
     @property
     def lost(self) -> int:
@@ -114,7 +126,8 @@ class Earlier:
                 held.append(HeldPart(number, row, file_row, entry, record["columns"][number], name))
                 number, row, file_row = number + 1, row + entry[1], file_row + entry[1]
             uri, size, stamp = item["source"]
-            found.append(HeldFile(item["file"], (uri, size, stamp), item["label"], tuple(held)))
+            members = tuple(item.get("members", ()))
+            found.append(HeldFile(item["file"], (uri, size, stamp), item["label"], tuple(held), members))
         return tuple(found)
 
     @cached_property

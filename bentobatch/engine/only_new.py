@@ -6,7 +6,7 @@ parts; one that is gone from the input keeps its rows. Old parts are not copied:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bentobatch.engine import parts
@@ -17,7 +17,9 @@ from bentobatch.engine.listings import Found, held_files, is_new
 from bentobatch.engine.parts import Receipt
 from bentobatch.engine.plan import Plan
 from bentobatch.errors import OutputError, UsageError
-from bentobatch.formats.base import InputFile
+from bentobatch.formats.base import FileScan, InputFile
+from bentobatch.formats.file_groups import Member
+from bentobatch.formats.source import printable
 
 
 class OnlyNewPlanner(EarlierPlanner):
@@ -37,7 +39,23 @@ class OnlyNewPlanner(EarlierPlanner):
         if self.earlier is None:
             return found
         held = {file.source for file in self.earlier.files}
-        return [file for file in found if (file.uri, file.size, file.stamp) not in held]
+        members = [Member.from_json(values) for file in self.earlier.files for values in file.members]
+        grouped = {member.file.uri: member.file for member in members}
+        for file in found:
+            known = grouped.get(file.uri)
+            if known is not None and (known.size, known.stamp) != (file.size, file.stamp):
+                raise UsageError(
+                    f"{printable(file.uri)} changed since the output scored it, and its rows stand in a part with those of"
+                    f" other files, so --only-new cannot replace it: {self.instead}"
+                )
+        return [file for file in found if file.uri not in grouped and (file.uri, file.size, file.stamp) not in held]
+
+    def _shared(
+        self, files: Sequence[InputFile], scans: Sequence[FileScan], beside: Sequence[str]
+    ) -> tuple[list[InputFile], list[FileScan]]:
+        """Each file keeps parts of its own, so that another night can replace them."""
+        del beside
+        return list(files), list(scans)
 
     def _wanted_files(self, found: Found) -> Found:
         if self.earlier is None:
@@ -122,10 +140,7 @@ class OnlyNewCommit(Commit):
             if part.has_rejects:  # their folder goes with the parent's plan
                 name = parts.rejects_name(self.plan.plan_id, part.key)
                 self.store.copy(parts.rejects_name(self.earlier.plan_id, part.key), name)
-        listed = [
-            {"file": dict(file.file), "source": list(file.source), "label": file.label, "parts": len(file.parts)}
-            for file in files
-        ]
+        listed = [file.to_json() for file in files]
         return {
             **record,
             "rejected": record["rejected"] + sum(part.entry[2] for part in held),

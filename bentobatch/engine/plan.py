@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from bentobatch.engine.job import BatchJob, digest_of
 from bentobatch.formats.base import InputFile, Range, ReadPlan
+from bentobatch.formats.file_groups import Member
 
 PLAN_VERSION = 1
 """Raised when a plan, a receipt or a part is written in another way: older ones are then not taken over."""
@@ -41,6 +42,7 @@ class Plan:
     ``parent`` (plan_id, bundle, bundle_digest) is the commit that this plan builds on, under --only-new and redrive.
     ``sources`` are the files as the user knows them (uri, size, stamp), where ``files`` were made from others.
     ``joined``: the parts of a single Parquet file are Parquet, and joined as they are (see formats.parquet_join).
+    ``groups`` are the members of those files that stand for several (see engine.groups), by their paths.
     ``environment`` is what was installed where the plan was made (see environments.installed), for a job with an ``env``."""
 
     job: BatchJob
@@ -62,6 +64,12 @@ class Plan:
     sources: tuple[tuple[str, int, str], ...] = ()
     joined: bool = False
     environment: Mapping[str, Any] | None = None
+    groups: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
+
+    @property
+    def file_count(self) -> int:
+        """How many files the job reads, those of a group each counted."""
+        return sum(len(self.groups.get(file.uri, (file,))) for file in self.files)
 
     def label(self, file: InputFile) -> str:
         """What people call a file: its path, or where an inline value came from."""
@@ -118,6 +126,7 @@ class Plan:
             "sources": [list(source) for source in self.sources],
             "joined": self.joined,
             "environment": None if self.environment is None else dict(self.environment),
+            "groups": {uri: [member.to_json() for member in members] for uri, members in self.groups.items()},
         }
 
     @classmethod
@@ -150,6 +159,7 @@ class Plan:
             parent=data.get("parent"),
             sources=tuple((uri, size, stamp) for uri, size, stamp in data.get("sources", ())),
             joined=data.get("joined", False),
+            groups={uri: tuple(map(Member.from_json, members)) for uri, members in data.get("groups", {}).items()},
             environment=data.get("environment"),
         )
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from bentobatch import plugins
 from bentobatch.adapters.base import LINE_COLUMN
+from bentobatch.adapters.files import FilesInput
 from bentobatch.engine import features as naming
 from bentobatch.engine.column_counts import is_numeric
 from bentobatch.engine.cost import COSTLY_SECONDS, read_kept, split_rows_for
 from bentobatch.engine.crew import PROBING
+from bentobatch.engine.groups import format_of, share_splits
 from bentobatch.engine.inline import document_file, inline_file
 from bentobatch.engine.job import DEFAULT_SPLIT_ROWS, BatchJob, digest_of
 from bentobatch.engine.listings import Found, find_files, write_listings
@@ -29,6 +30,7 @@ from bentobatch.expectations import check_columns, parse
 from bentobatch.formats.base import FileScan, Format, InputFile, ScanOptions
 from bentobatch.formats.convert import conform_files, shown_names, widest
 from bentobatch.formats.discover import discover
+from bentobatch.formats.file_groups import Member
 from bentobatch.formats.source import printable
 from bentobatch.formats.write import written_schema
 from bentobatch.scorer import Scorer
@@ -66,6 +68,7 @@ class Planner:
         self.rule = naming.feature_rule(job, service, self.api)
         self.labels: dict[str, str] = {}
         self.sources: list[tuple[str, int, str]] = []
+        self.groups: dict[str, tuple[Member, ...]] = {}
         self.parent: Mapping[str, str] | None = None
         self.split_rows = job.split_rows
         self.probe_seconds: float | None = None
@@ -95,6 +98,7 @@ class Planner:
         self._check_output(output)
         expectations = [parse(line) for line in (*self.api.expect, *self.job.expect)]
         check_columns(expectations, {field.name: is_numeric(field.type) for field in output})
+        files, scans = self._shared(files, scans, kept if lines else ())
         return self._assemble(files, scans, lines, features, kept, schema, predictions, output)
 
     def _files(self) -> list[InputFile]:
@@ -168,6 +172,17 @@ class Planner:
         self.cost = {"split_rows": self.split_rows, "interpreted": self.interpreted, "row_seconds": cost.row_seconds}
         return self.split_rows != self.job.split_rows
 
+    def _shared(
+        self, files: Sequence[InputFile], scans: Sequence[FileScan], beside: Sequence[str]
+    ) -> tuple[list[InputFile], list[FileScan]]:
+        """The files with small ones in groups; ``beside`` are columns that are kept beside each row's text."""
+        # what planning made from other files, and what names files itself, is known by its one file
+        if self.labels or self.sources or beside or isinstance(self.api.input, FilesInput):
+            return list(files), list(scans)
+        shared = share_splits(files, scans, split_rows=self.split_rows)
+        self.groups, self.labels = shared.groups, shared.labels
+        return shared.files, shared.scans
+
     # what a plan that builds on an earlier commit does otherwise; see earlier_plan
 
     def _wanted(self, found: list[InputFile]) -> list[InputFile]:
@@ -195,7 +210,7 @@ class Planner:
         return _splits(files, scans, values, self.job.limit)
 
     def _format(self, file: InputFile) -> Format:
-        return plugins.find("formats", file.format)()  # type: ignore[no-any-return]
+        return format_of(file, self.groups)
 
     def _scan(self, files: Sequence[InputFile], lines: bool) -> list[FileScan]:
         """Look at every file; all headers and footers are checked here, before the first row is scored."""
@@ -370,6 +385,7 @@ class Planner:
             sources=tuple(self.sources),
             joined=joined,
             environment=environment,
+            groups=self.groups,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +33,7 @@ from bentobatch.engine.split_run import SplitRun, part_metadata
 from bentobatch.engine.store import LocalStore, link_or_copy, remove, sync_folder, whole_file
 from bentobatch.errors import OutputError, StorageError
 from bentobatch.expectations import ColumnCounts, counts_from_json, counts_to_json
-from bentobatch.formats.base import Chunk
+from bentobatch.formats.base import Chunk, origin_of
 from bentobatch.formats.write import part_writer
 from bentobatch.rows import BadRow
 
@@ -81,7 +82,9 @@ class RedriveRun(SplitRun):
         super()._keep_rejects(chunk, bad, offset)
         for record in self.rejects[known:]:
             position = record["row"]
-            record["file_row"], record["row"] = int(self.lost[0][position]), int(self.lost[1][position])
+            record["row"] = int(self.lost[1][position])
+            if not chunk.origins:
+                record["file_row"] = int(self.lost[0][position])
 
 
 def chosen_rows(chunk: Chunk, rows: Rows) -> Chunk:
@@ -99,7 +102,10 @@ def chosen_rows(chunk: Chunk, rows: Rows) -> Chunk:
         lines = [chunk.first_line + int(row) for row in rows]
     features = None if chunk.features is None else chunk.features.take(pa.array(rows))
     files = None if chunk.files is None else [chunk.files[int(row)] for row in rows]
-    return Chunk(chunk.batch.take(pa.array(rows)), bad, 0, lines, features, files)
+    origins = [
+        replace(origin_of(int(row), chunk.origins), start=place) for place, row in enumerate(rows) if chunk.origins
+    ]
+    return Chunk(chunk.batch.take(pa.array(rows)), bad, 0, lines, features, files, origins)
 
 
 class RedriveCommit(Commit):
@@ -258,10 +264,7 @@ class RedriveCommit(Commit):
                 listed.append([*part.entry[:5], *offset])
         fresh = iter(record["files"])
         files = [
-            {**next(fresh), "parts": len(held.parts)}
-            if held.lost
-            else {"file": dict(held.file), "source": list(held.source), "label": held.label, "parts": len(held.parts)}
-            for held in self.earlier.files
+            {**next(fresh), "parts": len(held.parts)} if held.lost else held.to_json() for held in self.earlier.files
         ]
         columns = [dict(self._columns.get(part.number, part.columns)) for part in self.earlier.parts]
         held = self.earlier.rows - self.plan.rows

@@ -16,6 +16,7 @@ import pyarrow as pa
 from bentobatch.engine import parts
 from bentobatch.engine.earlier import Earlier, HeldFile, standing
 from bentobatch.engine.earlier_plan import EarlierPlanner
+from bentobatch.engine.groups import group_of
 from bentobatch.engine.inline import document_file
 from bentobatch.engine.listings import listed_again
 from bentobatch.engine.plan import Plan, Split, split_key
@@ -25,6 +26,8 @@ from bentobatch.formats.base import FileScan, InputFile
 from bentobatch.formats.binary_files import NAME as BINARY_FILES
 from bentobatch.formats.convert import widest
 from bentobatch.formats.discover import discover
+from bentobatch.formats.file_groups import NAME as FILE_GROUP
+from bentobatch.formats.file_groups import Member
 from bentobatch.formats.source import printable
 
 IN_FULL = "run again in full with --overwrite"
@@ -78,6 +81,8 @@ class RedrivePlanner(EarlierPlanner):
     def _now(self, held: HeldFile, columns: Sequence[str] | None) -> tuple[InputFile, tuple[str, int, str]]:
         partition = tuple((str(name), value) for name, value in held.file["partition"])
         before = InputFile(**{**held.file, "partition": partition})
+        if before.format == FILE_GROUP:
+            return self._group_now(held), held.source
         if before.format == BINARY_FILES:
             return listed_again(before, self.store, self.storage_options), held.source
         if held.label is not None and held.source[0] == before.uri:  # inline values: they are in the state folder
@@ -90,6 +95,24 @@ class RedrivePlanner(EarlierPlanner):
             return replace(found, partition=partition, compression=before.compression), source
         options = self.storage_options
         return document_file(found, self.api.input, columns, self.store, storage_options=options), source
+
+    def _group_now(self, held: HeldFile) -> InputFile:
+        """A group of small files as they are now; one that was mended is looked at again."""
+        members: list[Member] = []
+        for values in held.members:
+            member = Member.from_json(values)
+            found = discover([member.file.uri], format=member.file.format, storage_options=self.storage_options)[0]
+            members.append(member.now(found))
+        group = group_of(members)
+        self.groups[group.uri] = tuple(members)
+        return group
+
+    def _shared(
+        self, files: Sequence[InputFile], scans: Sequence[FileScan], beside: Sequence[str]
+    ) -> tuple[list[InputFile], list[FileScan]]:
+        """The files are as they were when they were scored first."""
+        del beside
+        return list(files), list(scans)
 
     def _settled(self, schema: pa.Schema, kept: Sequence[str]) -> pa.Schema:
         """Columns are read as they were before, where they can be: these files alone might look narrower."""

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from bentobatch.formats.base import Chunk
+from bentobatch.formats.base import Chunk, Origin, origin_of
 from bentobatch.formats.json_form import json_values
+from bentobatch.formats.source import printable
 from bentobatch.rows import BadRow
 
 SCHEMA = pa.schema(
@@ -34,8 +35,8 @@ def reject_rows(
     bad: Sequence[BadRow], chunk: Chunk, *, offset: int, file: str, file_row: int, raw_column: str | None
 ) -> list[dict[str, Any]]:
     """Records of SCHEMA for the bad rows of a chunk, which begins ``offset`` rows into its split and ``file_row`` rows
-    into its file, or each row of which is a file of its own. ``raw_column`` names the column that holds each row's bytes,
-    in lines mode."""
+    into its file, unless its rows are files of their own, or have several origins. ``raw_column`` names the column that
+    holds each row's bytes, in lines mode."""
     if not bad:
         return []
     indices = pa.array([item.index for item in bad], pa.int64())
@@ -45,9 +46,7 @@ def reject_rows(
     return [
         {
             "row": offset + item.index,
-            "file": file if chunk.files is None else chunk.files[item.index],
-            "file_row": file_row + item.index if chunk.files is None else 0,
-            "line": _line(item, chunk),
+            **_place(item, chunk, file, file_row),
             "stage": item.stage,
             "error_type": item.error_type,
             "error": item.error.encode("utf-8", "backslashreplace").decode(),
@@ -69,12 +68,14 @@ def _rows(values: pa.RecordBatch) -> list[dict[str, Any]]:
         return [dict(zip(values.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _line(item: BadRow, chunk: Chunk) -> int | None:
-    if item.line:
-        return item.line
-    if chunk.lines is not None:
-        return int(chunk.lines[item.index])
-    return chunk.first_line + item.index if chunk.first_line else None
+def _place(item: BadRow, chunk: Chunk, file: str, file_row: int) -> dict[str, Any]:
+    """The file of a row, its position there, and its line."""
+    if chunk.files is not None:
+        return {"file": chunk.files[item.index], "file_row": 0, "line": item.line or None}
+    whole = Origin(0, file, file_row, chunk.first_line, chunk.lines)
+    origin = origin_of(item.index, chunk.origins or [whole])
+    line = item.line or (origin.first_line or None if origin.lines is None else int(origin.lines[0]))
+    return {"file": printable(origin.file) if chunk.origins else file, "file_row": origin.file_row, "line": line}
 
 
 def _json(row: dict[str, Any]) -> str:

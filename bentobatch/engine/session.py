@@ -24,10 +24,11 @@ from bentobatch.engine.parts import Receipt
 from bentobatch.engine.place import place_of
 from bentobatch.engine.plan import Plan
 from bentobatch.engine.reuse import adopt
-from bentobatch.engine.split_run import OnStep
+from bentobatch.engine.split_run import OnFile, OnStep
 from bentobatch.engine.store import Store, store_at
 from bentobatch.environments.installed import difference, installed
 from bentobatch.errors import BentobatchError, UsageError
+from bentobatch.formats.base import InputFile
 from bentobatch.scorer import Scorer
 from bentobatch.service.core import ServiceCore
 
@@ -109,7 +110,14 @@ class Session:
                 "archive everywhere (bentobatch env build), or pin what the bundle requires"
             )
 
-    def run_split(self, index: int, *, on_step: OnStep | None = None, clock: Clock | None = None) -> Receipt:
+    def run_split(
+        self,
+        index: int,
+        *,
+        on_step: OnStep | None = None,
+        on_file: OnFile | None = None,
+        clock: Clock | None = None,
+    ) -> Receipt:
         """Score one split of the plan; ``clock`` is given the thread's time in the api."""
         plan = self.plan
         if not 0 <= index < len(plan.splits):
@@ -122,6 +130,7 @@ class Session:
             self.store,
             storage_options=self.storage_options,
             on_step=on_step,
+            on_file=on_file,
             clock=clock,
         )
         return run.run()
@@ -192,7 +201,7 @@ def summary(
         rows=plan.rows,
         takes=tuple(split.take for split in plan.splits),
         keys=tuple(split.key for split in plan.splits),
-        files=len(plan.files),
+        files=plan.file_count,
         done=done,
         features=plan.features,
         feature_rule=plan.feature_rule,
@@ -206,21 +215,8 @@ def summary(
 def details(plan: Plan) -> dict[str, Any]:
     """What a dry run shows of a plan."""
     place = place_of(plan.job)
-    splits = Counter(split.file for split in plan.splits)
-    rows: Counter[int] = Counter()
-    for split in plan.splits:
-        rows[split.file] += split.take
     return {
-        "files": [
-            {
-                "path": plan.label(file),
-                "bytes": file.size,
-                "format": file.format,
-                "rows": rows[number],
-                "splits": splits[number],
-            }
-            for number, file in enumerate(plan.files)
-        ],
+        "files": _file_details(plan),
         "columns_read": {item.name: str(item.type) for item in plan.read_schema},
         "kept": list(plan.kept),
         "environment": None if plan.environment is None else dict(plan.environment),
@@ -230,3 +226,27 @@ def details(plan: Plan) -> dict[str, Any]:
         "rejects_file": place.rejects,
         "state": place.state,
     }
+
+
+def _file_details(plan: Plan) -> list[dict[str, Any]]:
+    """The files of a plan; those that share a split each with it."""
+    splits = Counter(split.file for split in plan.splits)
+    rows: Counter[int] = Counter()
+    for split in plan.splits:
+        rows[split.file] += split.take
+    found: list[dict[str, Any]] = []
+    for number, file in enumerate(plan.files):
+        left = rows[number]
+        for each, path, held in _members(plan, file, left):
+            facts = {"path": path, "bytes": each.size, "format": each.format, "rows": min(held, left)}
+            found.append({**facts, "splits": splits[number]})
+            left -= min(held, left)
+    return found
+
+
+def _members(plan: Plan, file: InputFile, rows: int) -> list[tuple[InputFile, str, int]]:
+    """The files that ``file`` stands for: each with its path and rows."""
+    members = plan.groups.get(file.uri)
+    if members is None:
+        return [(file, plan.label(file), rows)]
+    return [(member.file, member.file.uri, member.rows) for member in members]

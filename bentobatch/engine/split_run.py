@@ -5,31 +5,30 @@ Running a split twice changes nothing: a finished one is left as it is, and a pa
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from bentobatch import plugins
 from bentobatch.engine import overhead, parts
 from bentobatch.engine.boot import boot_id
 from bentobatch.engine.clocks import Clock
 from bentobatch.engine.column_counts import count_columns
+from bentobatch.engine.groups import format_of
 from bentobatch.engine.listings import with_files
 from bentobatch.engine.parts import MOST_DEATHS, Deaths, Receipt
 from bentobatch.engine.plan import Plan, Split
 from bentobatch.engine.planning import STATUS_TYPE, part_format
 from bentobatch.engine.rejects import SCHEMA as REJECTS_SCHEMA
 from bentobatch.engine.rejects import reject_rows
-from bentobatch.engine.store import Store, is_url
-from bentobatch.errors import DataError, ModelError, NoInputError, UnavailableError
+from bentobatch.engine.store import Store
+from bentobatch.errors import DataError, ModelError, UnavailableError
 from bentobatch.expectations import ColumnCounts, counts_to_json
-from bentobatch.formats.base import Chunk, Format, InputFile, ReadPlan
+from bentobatch.formats.base import Chunk, Format, ReadPlan
 from bentobatch.formats.convert import cast_values
-from bentobatch.formats.discover import discover
 from bentobatch.formats.source import printable
+from bentobatch.formats.unchanged import check_unchanged
 from bentobatch.formats.write import part_writer
 from bentobatch.rows import BadRow
 from bentobatch.scorer import Scored, Scorer
@@ -37,6 +36,8 @@ from bentobatch.scorer import Scored, Scorer
 OnStep = Callable[[int, int], None]
 """Told before rows [start, stop) of the split are scored, and (0, 0) after, so that a supervisor knows what a worker that
 dies worked on."""
+OnFile = Callable[[str], None]
+"""Told of each file of a split that has several, before it is read."""
 
 
 class SplitRun:
@@ -51,6 +52,7 @@ class SplitRun:
         *,
         storage_options: Mapping[str, Any] | None = None,
         on_step: OnStep | None = None,
+        on_file: OnFile | None = None,
         clock: Clock | None = None,
     ) -> None:
         """``clock`` is given the thread's time in the api and its adapters."""
@@ -62,7 +64,7 @@ class SplitRun:
         self.storage_options = storage_options
         self.on_step = on_step
         self.file = plan.files[split.file]
-        self.format: Format = plugins.find("formats", self.file.format)()
+        self.format: Format = format_of(self.file, plan.groups, on_file=on_file)
         self.rejects: list[dict[str, Any]] = []
         self.counts = {"rejected": 0, "discarded": 0}
         self.columns: dict[str, ColumnCounts] = {}
@@ -242,37 +244,6 @@ class SplitRun:
 
     def _check_unchanged(self) -> None:
         check_unchanged(self.file, self.plan.label(self.file), self.storage_options)
-
-
-def check_unchanged(file: InputFile, label: str, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Refuse a file that is not the one that was planned; a URL whose server tells no stamp is taken as it is.
-
-    Raises:
-        DataError: its size, or its time of change or ETag, is another, or it is gone.
-    """
-    if file.stamp.startswith("sha256:"):
-        return
-    if is_url(file.uri):
-        if file.stamp:
-            _check_url(file, label, storage_options)
-        return
-    try:
-        found = os.stat(file.uri)
-    except OSError as error:
-        raise DataError(
-            f"{printable(label)}: gone since planning ({error.strerror}); run the same command again"
-        ) from error
-    if (found.st_size, str(found.st_mtime_ns)) != (file.size, file.stamp):
-        raise DataError(f"{printable(label)} changed since planning; run the same command again, which plans anew")
-
-
-def _check_url(file: InputFile, label: str, storage_options: Mapping[str, Any] | None) -> None:
-    try:
-        (found,) = discover([file.uri], format=file.format, storage_options=storage_options)
-    except NoInputError as error:
-        raise DataError(f"{printable(label)}: gone since planning; run the same command again") from error
-    if (found.size, found.stamp) != (file.size, file.stamp):
-        raise DataError(f"{printable(label)} changed since planning; run the same command again, which plans anew")
 
 
 def part_metadata(plan: Plan) -> dict[str, str]:

@@ -106,13 +106,16 @@ class Worker:
         def on_step(start: int, stop: int) -> None:
             self.wire.send({"step": [index, start, stop]})
 
+        def on_file(path: str) -> None:
+            self.wire.send({"begin": index, "file": path})
+
         clock = Clock()
         try:
             plan = self.session.plan
             self.wire.send({"begin": index, "file": plan.label(plan.files[plan.splits[index].file])})
             started = time.perf_counter()
             with collected() as own:
-                receipt = self.session.run_split(index, on_step=on_step, clock=clock)
+                receipt = self.session.run_split(index, on_step=on_step, on_file=on_file, clock=clock)
             took = time.perf_counter() - started
         except BentobatchError as error:
             answer: dict[str, Any] = {"error": error_to_json(error, traceback.format_exc())}

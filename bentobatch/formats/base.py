@@ -8,6 +8,7 @@ chunks on every machine, since chunk boundaries depend on ``ReadPlan`` and the d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -99,13 +100,27 @@ class ReadPlan:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where rows of a chunk come from, which begin at its row ``start`` and end with the next origin: the file, the
+    position of the first of them in it (``start`` may be negative: what stands before belongs to an earlier chunk), and
+    its line or their lines as in Chunk."""
+
+    start: int
+    file: str
+    file_row: int
+    first_line: int = 0
+    lines: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Consecutive rows of a range. A row in ``bad`` (stage "read") is in ``batch`` too, with null where unreadable;
     columns of it that can be read are kept. ``first_line`` is the physical line of the first row (0: no lines);
     ``lines`` gives each row's physical line where rows and lines do not run in step (blank or multi-line records).
 
     Where columns of ``batch`` name files, ``features`` are the feature columns with the files themselves (see
-    rows.FILE_FIELDS). Where each row is a file of its own, ``files`` names it."""
+    rows.FILE_FIELDS). Where each row is a file of its own, ``files`` names it. Where the rows come from several files,
+    ``origins`` tell which."""
 
     batch: pa.RecordBatch
     bad: Sequence[BadRow] = ()
@@ -113,6 +128,15 @@ class Chunk:
     lines: Sequence[int] | None = None
     features: pa.RecordBatch | None = None
     files: Sequence[str] | None = None
+    origins: Sequence[Origin] = ()
+
+
+def origin_of(row: int, origins: Sequence[Origin]) -> Origin:
+    """Where a row of a chunk comes from, as an origin that begins there."""
+    origin = origins[bisect_right(origins, row, key=lambda each: each.start) - 1]
+    by = row - origin.start
+    lines = None if origin.lines is None else origin.lines[by:]
+    return Origin(row, origin.file, origin.file_row + by, origin.first_line + by if origin.first_line else 0, lines)
 
 
 class Format(ABC):

@@ -111,7 +111,7 @@ def pour(batches: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) 
         DataError: the batches hold fewer rows than the piece, or columns that cannot be cast to the plan's types.
     """
     constants = partition_values(file, plan.schema)
-    cutter = _Cutter(plan)
+    cutter = Cutter(plan)
     skip, left = piece.skip, piece.rows
     for batch in batches:
         if skip >= batch.num_rows:
@@ -184,8 +184,8 @@ def _with_constants(batch: Any, constants: Mapping[str, Any]) -> Any:
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
-class _Cutter:
-    """Collects rows until a chunk is full."""
+class Cutter:
+    """Collects batches of the plan's schema until a chunk is full."""
 
     def __init__(self, plan: ReadPlan) -> None:
         self._plan = plan
@@ -195,6 +195,7 @@ class _Cutter:
         self._bytes = 0
 
     def add(self, batch: Any, bad: Sequence[BadRow]) -> Iterator[Chunk]:
+        """Put rows in; the chunks that are full by that."""
         offset, pending = 0, list(bad)
         for part in _within(batch, self._plan.chunk_bytes):
             done = 0
@@ -227,6 +228,7 @@ class _Cutter:
         return True
 
     def flush(self) -> Iterator[Chunk]:
+        """The rows that are held, if there are any."""
         if self._rows:
             held, bad, rows = self._held, self._bad, self._rows
             self._held, self._bad, self._rows, self._bytes = [], [], 0, 0
@@ -263,6 +265,8 @@ def _within(batch: Any, limit: int) -> Iterator[Any]:
 
 def _size(batch: Any) -> int:
     """Bytes of the rows, with the texts of a dictionary counted as often as they stand in rows."""
+    if not any(map(pa.types.is_dictionary, batch.schema.types)):
+        return int(batch.nbytes)
     return sum(_column_size(column) for column in batch.columns)
 
 

@@ -53,6 +53,7 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 _BINARY = frozenset({"parquet", "arrow", "orc"})
+_DIGITS = re.compile(r"([0-9]+)")
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
 
@@ -136,7 +137,7 @@ def _chosen(inputs: Sequence[str], storage_options: Mapping[str, Any] | None) ->
 
 
 def _natural(found: _Found) -> tuple[list[Any], str]:
-    pieces: list[Any] = re.split(r"([0-9]+)", found.uri)
+    pieces: list[Any] = _DIGITS.split(found.uri)
     pieces[1::2] = [int(digits) for digits in pieces[1::2]]
     return pieces, found.uri
 

@@ -1,4 +1,4 @@
-"""A change in a thousand files costs what it must and no more, before a commit and after one."""
+"""A change in hundreds of files costs what it must and no more, before a commit and after one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import bentobatch
+from bentobatch.engine.groups import GROUP_FILES
 from bentobatch.engine.report import RunReport
 
-FILES = 1000
+FILES = 250
+"""Fewer than share splits."""
+MANY = 1000
 ROWS = 5
 
 
@@ -50,6 +53,23 @@ def test_a_new_a_changed_and_a_removed_file_cost_themselves_alone(bundles: Path,
     np.testing.assert_array_equal(scored, kept - 2 * kept + 0.5 * kept)
     assert kept[0] == 1.0
     assert len(kept) == report.rows
+
+
+def test_a_new_file_among_a_thousand_small_ones_costs_its_group_alone(bundles: Path, tmp_path: Path) -> None:
+    """Files that share splits: all groups but those beside the new file are taken over, wherever their rows move to."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(MANY):
+        write(folder / f"day-{number}.parquet", number)
+    first = score(bundles, folder, tmp_path / "out.parquet")
+    assert first.splits <= MANY / 32
+    write(folder / "day-500b.parquet", 9000, rows=7)
+    report = score(bundles, folder, tmp_path / "out.parquet")
+    assert 7 <= report.rows - report.rows_reused <= 3 * GROUP_FILES * ROWS
+    found = pq.read_table(tmp_path / "out.parquet")
+    kept, scored = found.column("x0").to_numpy(), found.column("prediction").to_numpy()
+    np.testing.assert_array_equal(scored, kept - 2 * kept + 0.5 * kept)
+    assert (kept[0], len(kept)) == (0, MANY * ROWS + 7)
 
 
 def test_another_bundle_reuses_nothing(bundles: Path, tmp_path: Path) -> None:
