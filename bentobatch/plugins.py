@@ -68,6 +68,10 @@ TABLES: dict[str, dict[str, Plugin]] = {
         "PytorchLightningModelArtifact": Plugin(
             f"{_FRAMEWORK}.pytorch:PytorchLightningModelArtifact", "pip install bentobatch[torch]"
         ),
+        "TensorflowSavedModelArtifact": Plugin(
+            f"{_FRAMEWORK}.tensorflow:TensorflowSavedModelArtifact", "pip install bentobatch[tensorflow]"
+        ),
+        "KerasModelArtifact": Plugin(f"{_FRAMEWORK}.keras:KerasModelArtifact", "pip install bentobatch[keras]"),
         "OnnxModelArtifact": Plugin(f"{_FRAMEWORK}.onnx:OnnxModelArtifact", "pip install bentobatch[onnx]"),
         "PickleArtifact": Plugin(f"{_FRAMEWORK}.pickle:PickleArtifact"),
         "JSONArtifact": Plugin(f"{_FRAMEWORK}.json:JSONArtifact"),

@@ -22,6 +22,8 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "torch": "torch",
+    "tensorflow": "tensorflow",
+    "keras": "keras",
 }
 """The extra of the bentobatch distribution that brings each library, by the library's import name."""
 
