@@ -21,6 +21,7 @@ from bentobatch.cli.redrive import redrive_command
 from bentobatch.cli.repository import repository_group
 from bentobatch.cli.repository_server import repository_server_group
 from bentobatch.cli.run import run_command
+from bentobatch.cli.serve import serve_command
 from bentobatch.cli.streams import StdoutClosedError, fill_missing_descriptors, guarded_stdout
 from bentobatch.cli.trust import keygen_command, sign_command, verify_command
 from bentobatch.engine.stop import Stopped
@@ -44,6 +45,7 @@ def cli(ctx: click.Context, version: bool) -> None:
 
 for command in (
     run_command,
+    serve_command,
     redrive_command,
     clean_command,
     info_command,

@@ -9,14 +9,38 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 START_ROWS = 8
 BACK_OFF = 0.9
 _NEWEST = 0.1
 
-_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Cells(Protocol):
+    """Numbers by their places: a list, or shared memory."""
+
+    def __getitem__(self, index: int, /) -> float: ...
+
+    def __setitem__(self, index: int, value: float, /) -> None: ...
+
+
+class Slice:
+    """The cells of another from ``start`` on."""
+
+    __slots__ = ("_cells", "_start")
+
+    def __init__(self, cells: Cells, start: int) -> None:
+        self._cells = cells
+        self._start = start
+
+    def __getitem__(self, index: int) -> float:
+        return self._cells[self._start + index]
+
+    def __setitem__(self, index: int, value: float) -> None:
+        self._cells[self._start + index] = value
 
 
 class RowCap:
@@ -71,55 +95,97 @@ class PredictTime:
         return calls * (self.average - slope * self._rows) + slope * rows
 
 
-@dataclass
 class Histogram:
     """``counts[i]`` values were at most ``bounds[i]`` and more than the bound before; the last count is of those beyond
-    all bounds. (Prometheus' buckets are the running sums of it.)"""
+    all bounds. (Prometheus' buckets are the running sums of it.)
 
-    bounds: tuple[float, ...]
-    counts: list[int] = field(default_factory=list)
-    sum: float = 0.0
-    count: int = 0
+    ``cells`` hold the counts, the sum and the number of values, so many as ``cells_of(bounds)``; they may be shared memory.
+    """
 
-    def __post_init__(self) -> None:
-        self.counts = self.counts or [0] * (len(self.bounds) + 1)
+    def __init__(self, bounds: tuple[float, ...], cells: Cells | None = None) -> None:
+        self.bounds = bounds
+        self._cells: Cells = [0.0] * cells_of(bounds) if cells is None else cells
+
+    @property
+    def counts(self) -> list[int]:
+        """How many values fell under each bound and not under the one before."""
+        return [int(self._cells[index]) for index in range(len(self.bounds) + 1)]
+
+    @property
+    def sum(self) -> float:
+        """Of all values."""
+        return self._cells[len(self.bounds) + 1]
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return int(self._cells[len(self.bounds) + 2])
 
     def add(self, value: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-        self.count += 1
+        cells, places = self._cells, len(self.bounds)
+        cells[bisect_left(self.bounds, value)] += 1
+        cells[places + 1] += value
+        cells[places + 2] += 1
 
 
-def _sizes() -> Histogram:
-    return Histogram(_SIZES)
+def cells_of(bounds: tuple[float, ...]) -> int:
+    """How many cells a histogram takes."""
+    return len(bounds) + 3
 
 
-def _seconds() -> Histogram:
-    return Histogram(_SECONDS)
+COUNTERS = ("admitted", "answered", "failed", "expired", "cancelled", "shed_full", "shed_deadline", "bad_rows")
+GAUGES = ("waiting_requests", "waiting_rows", "running_requests", "row_cap")
+HISTOGRAMS = {"batch_rows": SIZES, "batch_requests": SIZES, "wait_seconds": SECONDS, "predict_seconds": SECONDS}
+_NAMES = (*COUNTERS, *GAUGES)
 
 
-@dataclass
+class _Cell:
+    """A whole number of Statistics, in the cell of its place."""
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+
+    def __get__(self, owner: Statistics, _: Any) -> int:
+        return int(owner._cells[self._place])
+
+    def __set__(self, owner: Statistics, value: float) -> None:
+        owner._cells[self._place] = value
+
+
 class Statistics:
     """Counts since the start. At rest: admitted = answered + failed + expired + cancelled; requests that were refused at
-    the door are in the two ``shed`` counts only. ``bad_rows`` are those of answered requests."""
+    the door are in the two ``shed`` counts only. ``bad_rows`` are those of answered requests. The last four are as of now.
 
-    admitted: int = 0
-    answered: int = 0
-    failed: int = 0
-    expired: int = 0
-    cancelled: int = 0
-    shed_full: int = 0
-    shed_deadline: int = 0
-    bad_rows: int = 0
-    batch_rows: Histogram = field(default_factory=_sizes)
-    batch_requests: Histogram = field(default_factory=_sizes)
-    wait_seconds: Histogram = field(default_factory=_seconds)
-    predict_seconds: Histogram = field(default_factory=_seconds)
-    waiting_requests: int = 0
-    waiting_rows: int = 0
-    running_requests: int = 0
-    row_cap: int = 0
+    All lie in ``cells``, STATISTICS_CELLS numbers, which may be memory that other processes read.
+    """
+
+    admitted = _Cell(0)
+    answered = _Cell(1)
+    failed = _Cell(2)
+    expired = _Cell(3)
+    cancelled = _Cell(4)
+    shed_full = _Cell(5)
+    shed_deadline = _Cell(6)
+    bad_rows = _Cell(7)
+    waiting_requests = _Cell(8)
+    waiting_rows = _Cell(9)
+    running_requests = _Cell(10)
+    row_cap = _Cell(11)
+
+    def __init__(self, cells: Cells | None = None) -> None:
+        self._cells: Cells = [0.0] * STATISTICS_CELLS if cells is None else cells
+        start = len(_NAMES)
+        found: dict[str, Histogram] = {}
+        for name, bounds in HISTOGRAMS.items():
+            found[name] = Histogram(bounds, Slice(self._cells, start))
+            start += cells_of(bounds)
+        self.batch_rows, self.batch_requests = found["batch_rows"], found["batch_requests"]
+        self.wait_seconds, self.predict_seconds = found["wait_seconds"], found["predict_seconds"]
+
+    def copy(self) -> Statistics:
+        """The counts as they are now."""
+        return Statistics([self._cells[index] for index in range(STATISTICS_CELLS)])
 
     def started(self, waits: Sequence[float], rows: int) -> None:
         """A batch of ``rows`` rows went out, whose requests have waited so many seconds each."""
@@ -127,3 +193,6 @@ class Statistics:
         self.batch_requests.add(len(waits))
         for seconds in waits:
             self.wait_seconds.add(seconds)
+
+
+STATISTICS_CELLS = len(_NAMES) + sum(map(cells_of, HISTOGRAMS.values()))

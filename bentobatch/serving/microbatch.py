@@ -38,7 +38,8 @@ class Batcher:
     request: half of it for the call that it has to wait for, half for its own. Both are the api's own (``mb_max_…``)
     where they are None. ``max_queue_rows`` may wait (None: four full batches, or 1,000), and no request may have more.
     ``max_wait_ms``: how long the first request may wait for others, though never more than a tenth of a call, nor 5 ms.
-    ``types``: see RequestColumns. Requests to an api that declares row_independent=False are not joined either.
+    ``types``: see RequestColumns. ``statistics``: where to count, by default in a place of its own. Requests to an api
+    that declares row_independent=False are not joined either.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Batcher:
         max_queue_rows: int | None = None,
         max_wait_ms: float = 0.0,
         types: Mapping[str, pa.DataType] | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         api = scorer.api
         size = api.mb_max_batch_size if max_batch_size is None else max_batch_size
@@ -68,6 +70,7 @@ class Batcher:
             max_queue_rows=room,
             pause=max_wait_ms / 1000,
             joins=api.row_independent and size > 1,
+            statistics=statistics,
         )
 
     def settle(self, rows: pa.RecordBatch | pa.Table) -> Rows:

@@ -19,8 +19,10 @@ class ServingOptions:
     ``max_body_bytes`` bounds a body as it is sent, ``max_inflated_bytes`` one that was compressed, ``max_rows`` the rows of
     a request, ``max_parts`` the parts of a multipart body. ``timeout`` is the seconds after which a request that still
     waits is not scored any more. ``token``: who sends it may come in; None lets everybody in. ``hosts``: names by which
-    browsers may reach the server; empty means any, ``local`` adds this machine's own. ``cors_origins``: whose pages may
-    call it. ``metrics_folder``: where the counts of several workers lie together; None counts for this process alone.
+    clients may reach the server; empty means any, ``local`` adds this machine's own. ``cors_origins``: whose pages may
+    call it. ``predict_route`` and ``health_route`` are further paths, those of Vertex AI's variables, whose requests have
+    the form ``{"instances": […]}``. ``metrics_folder``: where the counts of several workers lie together; None counts for
+    this process alone.
     """
 
     max_batch_size: int | None = None
@@ -36,6 +38,8 @@ class ServingOptions:
     local: bool = False
     hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    predict_route: str | None = None
+    health_route: str | None = None
     metrics_folder: str | None = None
 
     def __post_init__(self) -> None:

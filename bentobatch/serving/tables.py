@@ -65,7 +65,9 @@ def _matrix(value: Any, columns: RequestColumns) -> np.ndarray[Any, Any] | None:
         return None
     if type(value[0]) is dict:
         try:
-            value = [[row[name] for name in names] for row in value if len(row) == len(names)]
+            if any(len(row) != len(names) for row in value):
+                return None
+            value = [[row[name] for name in names] for row in value]
         except (KeyError, TypeError):
             return None
     kinds: set[type] = set()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 
@@ -71,11 +70,19 @@ class Waiting:
     """The queue of one api, first in, first out.
 
     ``objective`` is the longest that one call shall take, ``pause`` the longest that the first request waits for others
-    to join it (both in seconds). ``joins=False``: each request goes alone, whole, however large.
+    to join it (both in seconds). ``joins=False``: each request goes alone, whole, however large. ``statistics``: where to
+    count.
     """
 
     def __init__(
-        self, *, max_batch_rows: int, objective: float, max_queue_rows: int, pause: float = 0.0, joins: bool = True
+        self,
+        *,
+        max_batch_rows: int,
+        objective: float,
+        max_queue_rows: int,
+        pause: float = 0.0,
+        joins: bool = True,
+        statistics: Statistics | None = None,
     ) -> None:
         self.cap = RowCap(max_batch_rows, objective)
         self.max_queue_rows = max_queue_rows
@@ -86,7 +93,7 @@ class Waiting:
         self.running: Batch | None = None
         self.predict = PredictTime()
         self._requests: OrderedDict[Request, None] = OrderedDict()  # a dict would look through its holes for the first
-        self._statistics = Statistics()
+        self._statistics = statistics or Statistics()
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -134,6 +141,7 @@ class Waiting:
         self._requests[request] = None
         self.rows += size
         self._statistics.admitted += 1
+        self._note()
 
     def _needed(self, more: int, now: float) -> float:
         """Seconds until all that waits now, and ``more`` rows, will be answered, as far as one can tell."""
@@ -150,6 +158,7 @@ class Waiting:
             return False
         self._forget(request)
         self._statistics.cancelled += 1
+        self._note()
         return True
 
     def close(self, *, drain: bool) -> list[Request]:
@@ -194,6 +203,7 @@ class Waiting:
         if batch.requests:
             self.running = batch
             self._statistics.started([now - request.arrived for request in batch.requests], batch.rows)
+        self._note()
         return batch
 
     def _put(self, request: Request, batch: Batch) -> bool:
@@ -225,6 +235,7 @@ class Waiting:
             if whole is not None:
                 self._count(whole)
                 told.append((request, whole))
+        self._note()
         return told
 
     def _whole(self, request: Request, outcome: Outcome) -> Outcome | None:
@@ -258,8 +269,12 @@ class Waiting:
 
     def statistics(self) -> Statistics:
         """A copy of the counts as they are now."""
-        copy = deepcopy(self._statistics)
-        copy.waiting_requests, copy.waiting_rows = len(self._requests), self.rows
-        copy.running_requests = len(self.running.requests) if self.running else 0
-        copy.row_cap = self.cap.rows
-        return copy
+        self._note()
+        return self._statistics.copy()
+
+    def _note(self) -> None:
+        """What waits and runs, where others may read it."""
+        found = self._statistics
+        found.waiting_requests, found.waiting_rows = len(self._requests), self.rows
+        found.running_requests = len(self.running.requests) if self.running else 0
+        found.row_cap = self.cap.rows

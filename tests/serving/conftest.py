@@ -18,6 +18,7 @@ from bentobatch.service.core import ServiceCore
 from bentobatch.serving.event_loop import LoopMicroBatcher
 from bentobatch.serving.measures import Statistics
 from bentobatch.serving.microbatch import CombiningMicroBatcher, MicroBatcher
+from tests.serving.ways import WAYS, Way, save_served
 
 
 def make_scorer(function: Callable[..., Any], *, input: Any = None, batch: bool = True, **options: Any) -> Scorer:
@@ -142,3 +143,23 @@ def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
     made.opened.set()
+
+
+@pytest.fixture(scope="session")
+def served_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bundle of the service in served_service.py."""
+    return save_served(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="session", params=list(WAYS))
+def way(request: pytest.FixtureRequest, served_bundle: str) -> Iterator[Way]:
+    """Each way to serve that bundle, with the options as they are by default."""
+    with WAYS[request.param](served_bundle, {}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(served_bundle: str) -> Iterator[Way]:
+    """That bundle served in this process, by itself."""
+    with WAYS["client"](served_bundle, {}) as opened:
+        yield opened
