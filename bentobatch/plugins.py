@@ -72,6 +72,9 @@ TABLES: dict[str, dict[str, Plugin]] = {
             f"{_FRAMEWORK}.tensorflow:TensorflowSavedModelArtifact", "pip install bentobatch[tensorflow]"
         ),
         "KerasModelArtifact": Plugin(f"{_FRAMEWORK}.keras:KerasModelArtifact", "pip install bentobatch[keras]"),
+        "TransformersModelArtifact": Plugin(
+            f"{_FRAMEWORK}.transformers:TransformersModelArtifact", "pip install bentobatch[transformers]"
+        ),
         "OnnxModelArtifact": Plugin(f"{_FRAMEWORK}.onnx:OnnxModelArtifact", "pip install bentobatch[onnx]"),
         "PickleArtifact": Plugin(f"{_FRAMEWORK}.pickle:PickleArtifact"),
         "JSONArtifact": Plugin(f"{_FRAMEWORK}.json:JSONArtifact"),

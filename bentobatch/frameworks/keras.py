@@ -64,8 +64,8 @@ class KerasModelArtifact(BentoServiceArtifact):
             own = sorted({kind.__name__ for kind in kinds if not kind.__module__.startswith("keras.")})
             raise UsageError(
                 f"{self.owner}: Keras cannot make the model again from its description ({_line(error)}): name its own "
-                f"classes ({', '.join(own) or 'none is seen'}) in default_custom_objects, and use a layer of your own instead "
-                "of Lambda"
+                f"classes ({', '.join(own) or 'none is seen'}) in default_custom_objects, and use a layer of your own "
+                "instead of Lambda"
             ) from error
         self._custom_objects = dict(packed) if packed else None
         return model

@@ -22,6 +22,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "torch": "torch",
+    "transformers": "transformers",
     "tensorflow": "tensorflow",
     "keras": "keras",
 }
