@@ -4,7 +4,10 @@
 
     <bundle>/bentoml.yml requirements.txt environment.yml python_version docs.json README.md [setup.sh]
              [bundled_pip_dependencies/bentobatch-*.whl]
-             <Service>/<local modules and packages>  <Service>/artifacts/  [<Service>/web_static_content/]
+             pyproject.toml bentobatch_build.py bentobatch_package.json
+             Dockerfile docker-entrypoint.sh bentobatch-init.sh requirements-server.txt
+             <Service>/__init__.py  <Service>/<local modules and packages>  <Service>/artifacts/
+             [<Service>/zipimports/]  [<Service>/web_static_content/]
 """
 
 from __future__ import annotations
@@ -27,6 +30,14 @@ README = "README.md"
 SETUP_SCRIPT = "setup.sh"
 BUNDLED = "bundled_pip_dependencies"
 """The folder of wheels that are on no package index; requirements.txt names it to pip by --find-links."""
+PROJECT = "pyproject.toml"
+BUILD_BACKEND = "bentobatch_build.py"
+PACKAGE = "bentobatch_package.json"
+"""What the build backend packs, and under which name."""
+DOCKERFILE = "Dockerfile"
+ENTRYPOINT = "docker-entrypoint.sh"
+INIT_SCRIPT = "bentobatch-init.sh"
+SERVER_REQUIREMENTS = "requirements-server.txt"
 COMPATIBILITY = "compatibility"
 """The manifest's key for what else the bundle's code is given: {bentoml: VERSION, python_version: …}."""
 

@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import io
 import logging
+import re
 import sys
 import threading
 import zipfile
@@ -31,6 +32,7 @@ _log = logging.getLogger("bentobatch.bundle")
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive knows; the same content gives the same bytes
 _DIGITS = 12
+_OWN_REQUIREMENT = re.compile(rf"{OWN_DISTRIBUTION}==[A-Za-z0-9.+]+")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class OwnWheel:
 def own_requirement(wheel: OwnWheel | None) -> str:
     """The requirement for this very bentobatch: that of ``wheel``, else that of the version on the index."""
     return f"{OWN_DISTRIBUTION}=={__version__ if wheel is None else wheel.version}"
+
+
+def is_own_requirement(text: object) -> bool:
+    """Whether ``text``, from a bundle's manifest, is what ``own_requirement`` makes."""
+    return isinstance(text, str) and _OWN_REQUIREMENT.fullmatch(text) is not None
 
 
 def own_wheel() -> OwnWheel | None:

@@ -20,10 +20,12 @@ from bentobatch import __version__
 from bentobatch.bundle import layout
 from bentobatch.bundle.digest import file_entry, verify_file
 from bentobatch.bundle.docs import openapi, readme
+from bentobatch.bundle.image import write_image_files
 from bentobatch.bundle.imports import PREFIX, BundleCode, bundle_of, plain_name
 from bentobatch.bundle.local_code import LocalCode, check_module, find_local_code
 from bentobatch.bundle.manifest import FORMAT_VERSION, KIND, manifest_text, read_manifest
-from bentobatch.bundle.own_wheel import own_requirement, own_wheel
+from bentobatch.bundle.own_wheel import is_own_requirement, own_requirement, own_wheel
+from bentobatch.bundle.package import write_package
 from bentobatch.bundle.requirements import inferred_requirements
 from bentobatch.bundle.staging import refuse_existing, staged
 from bentobatch.errors import BundleError, UsageError
@@ -99,6 +101,8 @@ def _write(service: ServiceCore, folder: Path, labels: dict[str, str]) -> None:
     )
     manifest = _describe(service, env) | ({"labels": labels} if labels else {}) | _compatibility(service, named)
     (folder / layout.README).write_text(readme(manifest), "utf-8", errors="replace")
+    write_image_files(folder, service.name, str(service.version), env)
+    write_package(folder, service.name, str(service.version), str(env["bentobatch"]))
     manifest["files"] = {path: file_entry(folder / path) for path in _written(folder)}
     (folder / layout.MANIFEST).write_text(manifest_text(manifest), "utf-8")
 
@@ -195,7 +199,12 @@ def _copy_environment(origin: Path, folder: Path) -> dict[str, Any]:
         if name in names or name.startswith(f"{layout.BUNDLED}/"):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(verify_file(origin, name, entry, keep=True) or b"")
-    return dict(manifest.content["env"])
+    (folder / layout.REQUIREMENTS).touch()  # BentoML's oldest bundles may lack them
+    env = dict(manifest.content["env"])
+    if not (folder / layout.PYTHON_VERSION).exists():
+        (folder / layout.PYTHON_VERSION).write_text(str(env.get("python_version")), "utf-8")
+    # one that was saved before bundles carried wheels has none
+    return env if is_own_requirement(env.get("bentobatch")) else {**env, "bentobatch": own_requirement(None)}
 
 
 def _describe(service: ServiceCore, env: dict[str, Any]) -> dict[str, Any]:

@@ -68,14 +68,17 @@ for command in (
     cli.add_command(command)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (default: this process's) and return its exit code. All output of errors is here."""
+def main(arguments: Sequence[str] | None = None, *, command: click.Group = cli, name: str = "bentobatch") -> int:
+    """Run one command line (default: this process's) and return its exit code. All output of errors is here.
+
+    ``command`` and its ``name``: those of an installed bundle instead of bentobatch's own.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     fill_missing_descriptors()
     try:
         # guarded_stdout flushes at its end, where a full disk or a reader who left may show for the first time
-        with guarded_stdout(), cli.make_context("bentobatch", list(words)) as ctx:
-            cli.invoke(ctx)
+        with guarded_stdout(), command.make_context(name, list(words)) as ctx:
+            command.invoke(ctx)
     except click.exceptions.Exit as done:
         return done.exit_code
     except StdoutClosedError:

@@ -68,9 +68,7 @@ class Environment:
             if getattr(self, option) is not None:
                 setattr(self, option, _texts(option, getattr(self, option)))
         self._check_setup_sh()
-        if self.docker_base_image is not None and not (
-            isinstance(self.docker_base_image, str) and _IMAGE.fullmatch(self.docker_base_image)
-        ):
+        if self.docker_base_image is not None and not is_image(self.docker_base_image):
             raise UsageError(
                 f"@env: docker_base_image {self.docker_base_image!r} is malformed; write one such as 'python:3.11-slim'"
             )
@@ -214,6 +212,11 @@ def distribution_of(requirement: str) -> str:
     """The normalised name of the distribution in a requirement ("Scikit_Learn[x]>=1" -> "scikit-learn"; PEP 503)."""
     match = _DISTRIBUTION.match(requirement)
     return re.sub(r"[-_.]+", "-", match[1]).lower() if match else requirement
+
+
+def is_image(name: Any) -> bool:
+    """Whether ``name`` can be that of a container image, and nothing more: no blank, no quote, no ``$``."""
+    return isinstance(name, str) and _IMAGE.fullmatch(name) is not None
 
 
 def has_control_characters(text: str) -> bool:

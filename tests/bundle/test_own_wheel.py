@@ -38,7 +38,7 @@ def installed(
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def target(tmp_path_factory: pytest.TempPathFactory, clean_environment: Path) -> Path:
     """A folder that pip installed bentobatch into, by a bundle's requirements.txt, from another working directory."""
     folder = tmp_path_factory.mktemp("installed")
     bundle = save_service(folder / "p", folder / "b")
@@ -54,7 +54,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     lines = (bundle / "requirements.txt").read_text().splitlines()
     (bundle / "own.txt").write_text("\n".join(line for line in lines if "bentobatch" in line or line.startswith("-")))
-    command = [sys.executable, "-m", "pip", "install", *words, "-r", str(bundle / "own.txt")]
+    command = [str(clean_environment), "-m", "pip", "install", *words, "-r", str(bundle / "own.txt")]
     subprocess.run(command, check=True, cwd=folder, stdin=subprocess.DEVNULL)
     return place
 

@@ -30,8 +30,10 @@ def test_the_folder_holds_code_models_manifest_and_nothing_unrelated(tmp_path: P
     bundle = save_service(tmp_path / "p", tmp_path / "bundles" / "deep" / "b")
     wheel = f"bundled_pip_dependencies/{own_wheel().name}"
     assert listing(bundle) == [
-        "README.md", "Scorer/artifacts/model.pkl", "Scorer/helper.py", "Scorer/late.py", "Scorer/service.py",
-        "bentoml.yml", wheel, "docs.json", "environment.yml", "python_version", "requirements.txt",
+        "Dockerfile", "README.md", "Scorer/__init__.py", "Scorer/artifacts/model.pkl", "Scorer/helper.py",
+        "Scorer/late.py", "Scorer/service.py", "bentobatch-init.sh", "bentobatch_build.py", "bentobatch_package.json",
+        "bentoml.yml", wheel, "docker-entrypoint.sh", "docs.json", "environment.yml", "pyproject.toml", "python_version",
+        "requirements-server.txt", "requirements.txt",
     ]  # fmt: skip
     assert sorted(read_manifest(bundle).files) == [name for name in listing(bundle) if name != "bentoml.yml"]
     assert sum(path.stat().st_size for path in bundle.rglob("*") if path != bundle / wheel) < 200_000
