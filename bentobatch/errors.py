@@ -90,6 +90,12 @@ class ExpectationError(BentobatchError):
     exit_code = 71
 
 
+class TooManyChangesError(BentobatchError):
+    """More rows changed between two bundles than --max-changed allows; nothing else is wrong (exit 1)."""
+
+    exit_code = 1
+
+
 class OutputError(BentobatchError):
     """The output cannot be created where it was asked for (exit 73)."""
 

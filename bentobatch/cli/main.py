@@ -11,6 +11,7 @@ import click
 import bentobatch
 from bentobatch.cli.bundles import get_command, info_command, list_command
 from bentobatch.cli.clean import clean_command
+from bentobatch.cli.compare import compare_command
 from bentobatch.cli.config import config_group
 from bentobatch.cli.env import env_group
 from bentobatch.cli.labels_command import label_group
@@ -47,6 +48,7 @@ for command in (
     run_command,
     serve_command,
     redrive_command,
+    compare_command,
     clean_command,
     info_command,
     list_command,

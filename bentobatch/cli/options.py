@@ -49,6 +49,14 @@ def run_options(function: F) -> F:
     return function
 
 
+def reading_options(function: F) -> F:
+    """The options of ``bentobatch run`` that say what is read, for other commands that read it too."""
+    for group in (_CHOSEN, _INPUT):
+        for option in reversed(group):
+            function = option(function)
+    return function
+
+
 def _in_group(group: str) -> Callable[..., Callable[[Any], Any]]:
     def option(*declarations: str, **attributes: Any) -> Callable[[Any], Any]:
         return click.option(*declarations, cls=GroupedOption, group=group, **attributes)
@@ -121,7 +129,7 @@ _INPUT = (
 )
 
 _columns = _in_group("Columns")
-_COLUMNS = (
+_CHOSEN = (
     _columns(
         "--features",
         type=names,
@@ -139,7 +147,6 @@ _COLUMNS = (
         metavar="NAMES",
         help="Input columns to carry into the output, bit for bit.  [default: none]",
     ),
-    _columns("--keep-all", is_flag=True, help="Carry all input columns into the output."),
     _columns(
         "--exclude",
         type=names,
@@ -149,6 +156,7 @@ _COLUMNS = (
         help="Input columns that are no features.  [default: none]",
     ),
 )
+_COLUMNS = (*_CHOSEN, _columns("--keep-all", is_flag=True, help="Carry all input columns into the output."))
 
 _output = _in_group("Output")
 _OUTPUT = (

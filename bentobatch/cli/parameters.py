@@ -158,7 +158,8 @@ class RunCommand(click.Command):
                     word, f"{word} needs a value; one that begins with -- is given as {word}=VALUE", ctx
                 )
             position += len(values)
-            spelled += [f"{word}={value}" for value in values]
+            joint = "=" if word.startswith("--") else ""  # click takes -oVALUE, and would take the = for a part of it
+            spelled += [f"{word}{joint}{value}" for value in values]
             if len(values) > 1:
                 swallowed = word
         return spelled, swallowed

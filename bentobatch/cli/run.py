@@ -91,13 +91,13 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("keep", "exclude", "nulls", "metrics_file"):
         if arguments[name] is None:
             del arguments[name]
-    _take_named(arguments)
+    take_named(arguments)
     if not arguments["input"] and not arguments["input_file"]:
         raise UsageError("nothing to score: give values with --input or files with --input-file")
     return arguments
 
 
-def _take_named(arguments: dict[str, Any]) -> None:
+def take_named(arguments: dict[str, Any]) -> None:
     """``--input-file-NAME`` as a dict of paths by name, in the place of ``input_file``."""
     given: dict[str, list[str]] = {}
     for name, path in arguments.pop("named_files"):

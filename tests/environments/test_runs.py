@@ -14,6 +14,7 @@ import pytest
 
 import bentobatch
 from bentobatch.cli.main import main
+from bentobatch.comparison.comparing import compare
 from bentobatch.engine import remote
 from bentobatch.engine.place import place_of
 from bentobatch.engine.remote import KeptPlan, score_split
@@ -150,3 +151,11 @@ def test_the_libraries_are_told_apart_by_their_versions() -> None:
     assert text.startswith("Python 3.11.8 instead of 3.11.7, extra 3 instead of none, p1 2 instead of 1, p2 missing")
     assert text.endswith(" and 4 more")
     assert installed_module.difference(planned, planned) == ""
+
+
+def test_bundles_with_conflicting_pins_are_compared(kept: Rivals, numbers: Path) -> None:
+    """Each side in its own environment."""
+    found = compare(kept.first, kept.second, input_file=numbers, old_env="bundle", new_env="bundle")
+    assert (found.rows, found.changed) == (100, 99)  # 0 stays 0
+    assert [side["environment"]["packages"]["rivals"] for side in (found.old, found.new)] == ["1.0", "2.0"]
+    assert found.columns["prediction"]["quantiles"]["max"] == [99.0, 198.0]

@@ -1,0 +1,1 @@
+"""This package compares what two bundles make of one input: which rows changed, and how each prediction shifted."""
