@@ -55,6 +55,9 @@ def started(reply: Reply, start_response: Any) -> Iterable[bytes]:
     headers = [*reply.headers, ("Content-Length", str(len(reply.body)))]
     if reply.close:
         headers.append(("Connection", "close"))
+        force_close = getattr(getattr(start_response, "__self__", None), "force_close", None)
+        if force_close is not None:  # gunicorn passes over that header
+            force_close()
     start_response(f"{reply.status} {title_of(reply.status)}", headers)
     return [reply.body]
 
@@ -106,7 +109,7 @@ def _read(stream: Any, size: int) -> bytes:
     while size > 0:
         try:
             piece = stream.read(min(size, _BLOCK))
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - of the connection or of its chunks: servers raise errors of their own
             raise RequestError(400, "the body was cut off, or its chunks are malformed", close=True) from error
         if not piece:
             break

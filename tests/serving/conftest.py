@@ -158,8 +158,8 @@ def way(request: pytest.FixtureRequest, served_bundle: str) -> Iterator[Way]:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client(served_bundle: str) -> Iterator[Way]:
-    """That bundle served in this process, by itself."""
+    """That bundle served in this process."""
     with WAYS["client"](served_bundle, {}) as opened:
         yield opened
