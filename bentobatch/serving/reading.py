@@ -12,6 +12,7 @@ from bentobatch.adapters.files import FilesInput
 from bentobatch.adapters.images import DecodedFilesInput
 from bentobatch.adapters.json_values import StringInput
 from bentobatch.errors import DataError
+from bentobatch.formats.json_form import is_bytes
 from bentobatch.service.apis import InferenceAPI
 from bentobatch.serving.answers import ARROW, CSV, JSON
 from bentobatch.serving.bodies import MediaType, media_type, parts_of, utf8_of
@@ -88,7 +89,7 @@ class Reader:
         if self._is_files:
             if self._several:
                 reads[JSON] = lambda content, _: columns.settle(adapter.table_from_text(content))
-            reads[ARROW] = lambda content, _: rows_of_arrow(content, columns, most)
+            reads[ARROW] = self._files_of_arrow
             return reads
         reads[CSV] = lambda content, media: rows_of_csv(utf8_of(content, media), columns, most)
         reads[ARROW] = lambda content, _: rows_of_arrow(content, columns, most)
@@ -127,6 +128,15 @@ class Reader:
     def _of_file(self, content: bytes, _: MediaType) -> Rows:
         names: Sequence[str] = getattr(self._adapter, "input_names", ("file",))
         return self._columns.settle(pa.table({names[0]: pa.array([content], pa.large_binary())}))
+
+    def _files_of_arrow(self, content: bytes, _: MediaType) -> Rows:
+        """A column of bytes for each input. Nothing else: a text would name a file of this machine, and a struct could say
+        of its bytes that they are one."""
+        rows = rows_of_arrow(content, self._columns, self._options.max_rows)
+        for field in rows.batch.schema:
+            if not (is_bytes(field.type) or pa.types.is_null(field.type)):
+                raise DataError(f"column {field.name!r} is {field.type}; files are sent as binary")
+        return rows
 
     def _of_list(self, content: bytes, media: MediaType) -> Rows:
         """BentoML's batch request: a JSON list, each item of which is a row."""

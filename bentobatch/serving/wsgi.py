@@ -109,7 +109,7 @@ def _read(stream: Any, size: int) -> bytes:
     while size > 0:
         try:
             piece = stream.read(min(size, _BLOCK))
-        except Exception as error:  # noqa: BLE001 - of the connection or of its chunks: servers raise errors of their own
+        except Exception as error:  # of the connection or its chunks: servers raise errors of their own
             raise RequestError(400, "the body was cut off, or its chunks are malformed", close=True) from error
         if not piece:
             break
