@@ -19,22 +19,24 @@ _asked: ContextVar[str | None] = ContextVar("device", default=None)
 
 
 def checked_device(text: str, where: str = "--device") -> str:
-    """``text``: "auto" (a GPU where there is one that the library can use, else the CPU), "cpu", "cuda" or "cuda:N".
+    """``text``: "auto" (a GPU where there is one that the library can use, else the CPU), "cpu", "cuda" (the GPU that
+    the environment names, else the first) or "cuda:N".
 
     Raises:
         UsageError: it is something else.
     """
     if not _FORM.fullmatch(text):
         raise UsageError(f"{where} {text!r} is no device: give auto, cpu, or a GPU as cuda:0")
-    return "cuda:0" if text == "cuda" else text
+    return text
 
 
 def asked_device() -> str:
     """The device for what is loaded or made now: that of ``on_device``, else the environment's, else "auto"."""
     asked = _asked.get()
-    if asked is not None:
+    if asked not in (None, "cuda"):
         return asked
-    return checked_device(os.environ.get(VARIABLE) or "auto", VARIABLE)
+    named = checked_device(os.environ.get(VARIABLE) or "auto", VARIABLE)
+    return "cuda" if asked == "cuda" and not named.startswith("cuda") else named
 
 
 @contextlib.contextmanager

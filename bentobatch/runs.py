@@ -60,6 +60,7 @@ def make_job(
     only_new: bool = False,
     trust: bool = False,
     env: str | Path | None = None,
+    device: str | None = None,
 ) -> BatchJob:
     """The job that these options describe, with its tag resolved and its paths absolute.
 
@@ -73,6 +74,7 @@ def make_job(
     call of the api, ``split_rows`` what is lost when a worker dies. ``only_new`` scores the files that the output, a
     directory, does not hold yet (by path, size and stamp, whatever bundle scored them), and adds them to it. ``env`` is the
     environment that the workers run in: "current" (or None), "bundle", "bundle:3.12", or a path; see docs/environments.md.
+    ``device`` is where models that can lie on a GPU are loaded: "auto", "cpu", "cuda:0"; see docs/devices.md.
 
     Raises:
         NoInputError: no such bundle.
@@ -115,6 +117,7 @@ def make_job(
         overwrite=overwrite,
         only_new=only_new,
         env=None if env is None else _env(str(env)),
+        device=device,
     )
     if only_new and place_of(job).single:
         raise UsageError(

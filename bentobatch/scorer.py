@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from bentobatch.adapters.base import InputAdapter
 from bentobatch.adapters.results import result_length, settle_result
+from bentobatch.devices import on_device
 from bentobatch.errors import BentobatchError, ModelError, Retryable, UnavailableError
 from bentobatch.rows import BadRow
 from bentobatch.service.apis import InferenceAPI
@@ -85,6 +86,7 @@ class Scorer:
         self.output_column = output_column
         self.output_schema = output_schema
         self.classes = known_classes(service)
+        self.device: str | None = vars(service).get("_device")
         self.every_row_may_fail = every_row_may_fail
 
     @property
@@ -124,7 +126,12 @@ class Scorer:
         self, batch: pa.RecordBatch, letters: Letters | None = None
     ) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
         """Call the api once for all rows of ``batch``: the columns, the positions that they belong to, the bad rows."""
-        letters = letters or Letters(None, range(batch.num_rows))
+        with on_device(self.device):
+            return self._call(batch, letters or Letters(None, range(batch.num_rows)))
+
+    def _call(
+        self, batch: pa.RecordBatch, letters: Letters
+    ) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
         converted = self.input.convert(batch)
         bad = list(converted.bad)
         rows = np.delete(np.arange(batch.num_rows), sorted(item.index for item in bad))

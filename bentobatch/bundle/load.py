@@ -25,6 +25,7 @@ from bentobatch.bundle.digest import verify_file
 from bentobatch.bundle.imports import BundleCode, bundle_of, install, plain_name
 from bentobatch.bundle.manifest import Manifest, read_manifest
 from bentobatch.bundle.policy import check_policy
+from bentobatch.devices import asked_device
 from bentobatch.errors import BentobatchError, BundleError, MissingDependencyError, UsageError
 from bentobatch.frameworks.unpickle import class_resolver, function_builtins, pickles_refused
 from bentobatch.legacy.advice import explain
@@ -71,6 +72,7 @@ def load(path: str | os.PathLike[str], *, digest: str | None = None, allow_pickl
     web_content = root / manifest.service_name / layout.WEB_STATIC_CONTENT
     if cls._web_static_content is not None:
         state["_web_static_content"] = str(web_content)
+    state["_device"] = asked_device()  # for the tensors that its apis get
     state[_ORIGIN] = Origin(str(root), manifest.digest, allow_pickle)
     return service
 

@@ -269,6 +269,12 @@ _WORK = (
         "an archive that `bentobatch env build` made.  [default: current]",
     ),
     _work(
+        "--device",
+        metavar="auto|cpu|cuda:N",
+        help="Where models that can lie on a GPU are loaded; auto takes a GPU where there is one.  [default: the "
+        "environment's BENTOBATCH_DEVICE, else auto]",
+    ),
+    _work(
         "--batch-rows",
         "--max-batch-size",
         "batch_rows",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from bentobatch.devices import checked_device
 from bentobatch.errors import UsageError
 from bentobatch.expectations import parse
 
@@ -36,7 +37,8 @@ class BatchJob:
     ``only_new`` scores what the committed output directory does not hold and adds it there. ``redrive`` is the id of
     the plan whose lost rows are scored again; ``runs.redrive`` makes such a job. ``env`` is the environment that workers
     run in (see environments.choosing), None the one of their leader; what is installed there, and not this text, is part
-    of the plan id.
+    of the plan id. ``device`` is where models that can lie on a GPU are loaded, None what the worker's environment says
+    (see devices.py); the kind of device that they came to lie on is part of the plan id (see model_devices).
     """
 
     bundle: str
@@ -72,10 +74,13 @@ class BatchJob:
     only_new: bool = False
     redrive: str | None = None
     env: str | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         if [bool(self.inputs), bool(self.input_files), bool(self.named_files)].count(True) != 1:
             raise UsageError("a job needs either inline values (--input) or files (--input-file), and not both")
+        if self.device is not None:
+            checked_device(self.device)
         for name in ("batch_rows", "batch_bytes", "split_rows"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -125,7 +130,7 @@ class BatchJob:
         """A digest of the options that change values or their place, and of what planning settled."""
         silent = {"bundle", "bundle_tag", "max_rejects", "max_discards", "rejects_file", "overwrite", "state_dir"}
         silent |= {"expect", "only_new"}
-        silent |= {"allow_pickle", "env"}
+        silent |= {"allow_pickle", "env", "device"}
         options = {name: value for name, value in self.to_json().items() if name not in silent}
         return digest_of({"options": options, "settled": settled})
 

@@ -43,7 +43,8 @@ class Plan:
     ``sources`` are the files as the user knows them (uri, size, stamp), where ``files`` were made from others.
     ``joined``: the parts of a single Parquet file are Parquet, and joined as they are (see formats.parquet_join).
     ``groups`` are the members of those files that stand for several (see engine.groups), by their paths.
-    ``environment`` is what was installed where the plan was made (see environments.installed), for a job with an ``env``."""
+    ``environment`` is what was installed where the plan was made (see environments.installed), for a job with an ``env``.
+    ``devices`` names the kind of device of the models that are not on the CPU (see engine.model_devices)."""
 
     job: BatchJob
     plan_id: str
@@ -64,6 +65,7 @@ class Plan:
     sources: tuple[tuple[str, int, str], ...] = ()
     joined: bool = False
     environment: Mapping[str, Any] | None = None
+    devices: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
 
     @property
@@ -126,6 +128,7 @@ class Plan:
             "sources": [list(source) for source in self.sources],
             "joined": self.joined,
             "environment": None if self.environment is None else dict(self.environment),
+            "devices": dict(self.devices),
             "groups": {uri: [member.to_json() for member in members] for uri, members in self.groups.items()},
         }
 
@@ -161,6 +164,7 @@ class Plan:
             joined=data.get("joined", False),
             groups={uri: tuple(map(Member.from_json, members)) for uri, members in data.get("groups", {}).items()},
             environment=data.get("environment"),
+            devices=data.get("devices", {}),
         )
 
 

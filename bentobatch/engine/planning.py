@@ -20,6 +20,7 @@ from bentobatch.engine.groups import format_of, share_splits
 from bentobatch.engine.inline import document_file, inline_file
 from bentobatch.engine.job import DEFAULT_SPLIT_ROWS, BatchJob, digest_of
 from bentobatch.engine.listings import Found, find_files, write_listings
+from bentobatch.engine.model_devices import device_kinds, on_gpu, with_settled_device
 from bentobatch.engine.place import place_of
 from bentobatch.engine.plan import PLAN_VERSION, Plan, Split, schema_to_text, split_key
 from bentobatch.engine.probe import memory_errors, probe_cost, probe_predictions
@@ -347,6 +348,8 @@ class Planner:
         job = self.job
         joined = _joins(job, scans)
         environment = None if job.env is None else installed()
+        kinds = device_kinds(self.service)
+        devices = on_gpu(kinds)
         values = digest_of(
             {
                 "plan": PLAN_VERSION,
@@ -359,6 +362,7 @@ class Planner:
                 "text": [job.delimiter, job.nulls],
                 "part": part_format(job, joined=joined),
                 **({} if environment is None else {"environment": environment}),
+                **({"devices": devices} if devices else {}),
             }
         )
         splits = self._cut(files, scans, values)
@@ -366,7 +370,7 @@ class Planner:
         identities = [values, [split.key for split in splits], [file.uri for file in files]]
         settled = digest_of(identities if self.parent is None else [*identities, self.parent["plan_id"]])
         return Plan(
-            job=job,
+            job=with_settled_device(job, kinds),
             plan_id=job.values_digest(settled=settled)[:16],
             files=tuple(files),
             splits=tuple(splits),
@@ -385,6 +389,7 @@ class Planner:
             sources=tuple(self.sources),
             joined=joined,
             environment=environment,
+            devices=devices,
             groups=self.groups,
         )
 

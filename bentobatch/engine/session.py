@@ -12,6 +12,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 from bentobatch.bundle.load import load
+from bentobatch.devices import on_device
 from bentobatch.engine import parts
 from bentobatch.engine.clocks import Clock
 from bentobatch.engine.commits import Commit, committed
@@ -20,6 +21,7 @@ from bentobatch.engine.crew import PlanSummary
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.kinds import commit_of, planner_of, split_run_of
 from bentobatch.engine.lease import fence_for
+from bentobatch.engine.model_devices import check_devices
 from bentobatch.engine.parts import Receipt
 from bentobatch.engine.place import place_of
 from bentobatch.engine.plan import Plan
@@ -40,7 +42,7 @@ class Session:
         self.job = job
         self.storage_options = storage_options
         self.store: Store = store_at(place_of(job).state, storage_options)
-        self.service: ServiceCore = loaded(job.bundle, job.bundle_digest, job.allow_pickle)
+        self.service: ServiceCore = loaded(job.bundle, job.bundle_digest, job.allow_pickle, job.device)
         self._plan: Plan | None = None
         self._scorer: Scorer | None = None
 
@@ -88,10 +90,11 @@ class Session:
         """Go on with a plan that was made elsewhere; the limits are those of this session's job.
 
         Raises:
-            UsageError: the plan is of another environment, whose libraries may give other values.
+            UsageError: the plan is of another environment or kind of device, which may give other values.
         """
         self._check_environment(plan)
-        self._plan = replace(plan, job=self.job)
+        check_devices(plan.plan_id, plan.devices, self.service)
+        self._plan = replace(plan, job=replace(self.job, device=plan.job.device))
         api = self.service.get_inference_api(plan.job.api)
         self._scorer = Scorer(
             self.service,
@@ -149,9 +152,10 @@ class Session:
 
 
 @lru_cache(maxsize=4)
-def loaded(bundle: str, digest: str, allow_pickle: bool) -> ServiceCore:
-    """The service of a bundle, loaded once per process."""
-    service: ServiceCore = load(bundle, digest=digest, allow_pickle=allow_pickle)
+def loaded(bundle: str, digest: str, allow_pickle: bool, device: str | None = None) -> ServiceCore:
+    """The service of a bundle, loaded once per process (and device that is asked for)."""
+    with on_device(device):
+        service: ServiceCore = load(bundle, digest=digest, allow_pickle=allow_pickle)
     return service
 
 

@@ -135,7 +135,7 @@ class StreamScorer:
             BundleError: this process does not find the bundle of the digest.
         """
         with _LOADING:
-            return _service(self.job.bundle, self.job.bundle_digest, self.job.allow_pickle)
+            return _service(self.job.bundle, self.job.bundle_digest, self.job.allow_pickle, self.job.device)
 
     @property
     def api(self) -> InferenceAPI:
@@ -279,8 +279,8 @@ _LOADING = threading.Lock()
 
 
 @lru_cache(maxsize=4)
-def _service(ref: str, digest: str, allow_pickle: bool) -> ServiceCore:
-    return loaded(str(_folder_of(ref, digest)), digest, allow_pickle)
+def _service(ref: str, digest: str, allow_pickle: bool, device: str | None) -> ServiceCore:
+    return loaded(str(_folder_of(ref, digest)), digest, allow_pickle, device)
 
 
 def _folder_of(ref: str, digest: str | None) -> Path:

@@ -16,5 +16,5 @@ def test_without_torch_the_line_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     adapter = TorchTensorInput(["a"], dtype="float32")
     assert adapter.config() == {"columns": ["a"], "dtype": "float32", "shape": None, "device": None}
-    with pytest.raises(MissingDependencyError, match="pip install torch"):
+    with pytest.raises(MissingDependencyError, match=r"pip install bentobatch\[torch\]"):
         adapter.convert(pa.record_batch({"a": [1.0]}))

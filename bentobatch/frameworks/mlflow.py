@@ -1,0 +1,170 @@
+"""This module keeps MLflow models, whatever library they are of: the folder that MLflow wrote, as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import yaml
+
+from bentobatch.errors import BundleError, MissingDependencyError, UsageError
+from bentobatch.frameworks.base import BentoServiceArtifact
+from bentobatch.frameworks.libraries import library
+from bentobatch.frameworks.unpickle import pickles_refused, refuse_if_pickles_are_refused
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODEL_FILE = "MLmodel"
+_MOST_BYTES = 4 << 20
+_CATBOOST = ("CatBoost", "CatBoostClassifier", "CatBoostRegressor", "CatBoostRanker")
+_XGBOOST = ("XGBClassifier", "XGBRegressor", "XGBRanker", "XGBRFClassifier", "XGBRFRegressor", "XGBModel")
+_XGBOOST_CLASSES = ("xgboost.core.Booster", *(f"xgboost.sklearn.{name}" for name in _XGBOOST))
+
+
+class MLflowModelArtifact(BentoServiceArtifact):
+    """An MLflow model's folder (the one with the file MLmodel), in ``<name>_mlflow/``.
+
+    What is packed is its path; what a service gets is what ``mlflow.pyfunc.load_model`` makes of it, at the first
+    ``get``. Loading runs the code that the model brings, and unpickles what its library stores as a pickle: --no-pickle
+    takes only models whose library is known to store none (ONNX, XGBoost, LightGBM's boosters, CatBoost).
+    """
+
+    pip_packages: ClassVar[tuple[str, ...]] = ("mlflow",)
+
+    def check(self, model: Any) -> Any:
+        if not isinstance(model, (str, Path)) or not (Path(model) / MODEL_FILE).is_file():
+            raise UsageError(
+                f"{self.owner} takes the path of an MLflow model, a folder with the file {MODEL_FILE}, not {model!r}; of one "
+                "in a registry: mlflow artifacts download --artifact-uri models:/NAME/VERSION --dst-path FOLDER"
+            )
+        self._source = Path(model).resolve()
+        self.description = described(self._source, self.owner, UsageError)
+        return None
+
+    def get(self) -> Any:
+        if self._model is None:
+            self._model = self._loaded(self._source)
+        return self._model
+
+    def save_model(self, folder: Path) -> None:
+        try:
+            shutil.copytree(
+                self._source, self._folder(folder), ignore=shutil.ignore_patterns("__pycache__"), symlinks=True
+            )
+        except (OSError, shutil.Error) as error:
+            raise UsageError(f"{self.owner}: {self._source} cannot be copied ({error}); pack it anew") from error
+
+    def load_model(self, folder: Path) -> Any:
+        self._source = self._folder(folder)
+        self.description = described(self._source, self.owner, BundleError)
+        return self._loaded(self._source)
+
+    def refuse_pickle(self, folder: Path) -> None:
+        if pickles_refused.get():
+            self._refuse_pickle(self._folder(folder))
+
+    def feature_names(self) -> list[str] | None:
+        return list(signature_types(self.description)) or None
+
+    def feature_count(self) -> int | None:
+        return len(signature_types(self.description)) or None
+
+    def _loaded(self, source: Path) -> Any:
+        if pickles_refused.get():
+            self._refuse_pickle(source)
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow 3 reports its use, unless told not to
+        pyfunc = library("mlflow.pyfunc", self.owner)
+        try:
+            return pyfunc.load_model(str(source), suppress_warnings=True)
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"{self.owner}: the model in {source} needs the module {error.name}, which is not installed: "
+                f"pip install -r {source / 'requirements.txt'}"
+            ) from error
+        except Exception as error:  # whatever the model's own code and library raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise BundleError(
+                f"{self.owner}: MLflow cannot load {source} ({reason}): the model is damaged, or needs the versions in its "
+                "requirements.txt"
+            ) from error
+
+    def _refuse_pickle(self, source: Path) -> None:
+        if not stores_no_pickle(described(source, self.owner, BundleError)):
+            refuse_if_pickles_are_refused(source, self.owner)
+
+    def _folder(self, folder: Path) -> Path:
+        return folder / f"{self.name}_mlflow"
+
+
+def predict_table(model: Any, table: pd.DataFrame) -> Any:
+    """What a loaded pyfunc says of each row. A dict of arrays becomes a DataFrame, and one column (N, 1) a plain one."""
+    import numpy as np
+    import pandas as pd
+
+    result = model.predict(table)
+    if isinstance(result, dict):
+        return pd.DataFrame({name: list(np.asarray(values)) for name, values in result.items()})
+    if isinstance(result, np.ndarray) and result.ndim == 2 and result.shape[1] == 1:
+        return result[:, 0]
+    return result
+
+
+def described(source: Path, owner: str, kind: type[BundleError | UsageError]) -> Mapping[str, Any]:
+    """What the MLmodel in ``source`` says, as plain values; nothing is imported or run for it.
+
+    Raises:
+        ``kind``: it is missing, or no description of a model with the flavor python_function.
+    """
+    path = source / MODEL_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ValueError("it is too large")
+        content = yaml.safe_load(data)
+        if not isinstance(content["flavors"]["python_function"]["loader_module"], str):
+            raise TypeError("loader_module is no text")
+        signature_types(content)
+    except FileNotFoundError as error:
+        raise kind(f"{owner}: the file {path} is missing; save the bundle again, or fetch it again") from error
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise kind(
+            f"{owner}: {path} is no description of an MLflow model that predicts in Python ({reason}); save the model again "
+            "with mlflow"
+        ) from error
+    return dict(content)
+
+
+def signature_types(content: Mapping[str, Any]) -> dict[str, str]:
+    """The input columns of a model's signature with MLflow's types ("double", "string", …; "tensor" for a named one), in
+    order; {} where there is no signature, or one without names."""
+    signature = content.get("signature") or {}
+    inputs = json.loads(signature.get("inputs") or "[]")
+    named = {str(each["name"]): str(each["type"]) for each in inputs if each.get("name") is not None}
+    return named if len(named) == len(inputs) else {}
+
+
+def stores_no_pickle(content: Mapping[str, Any]) -> bool:
+    """Whether loading the model is known to unpickle nothing: one of four libraries, in their own formats, and no code of
+    the model's own. Everything else may, whatever its files are called."""
+    flavors = content["flavors"]
+    main = flavors["python_function"]
+    library_name = str(main["loader_module"]).removeprefix("mlflow.")
+    flavor = flavors.get(library_name)
+    if main.get("code") or not isinstance(flavor, Mapping) or flavor.get("code"):
+        return False
+    if library_name == "onnx":
+        return True
+    if library_name == "xgboost":
+        return flavor.get("model_class", "xgboost.core.Booster") in _XGBOOST_CLASSES
+    if library_name == "lightgbm":
+        return bool(flavor.get("model_class", "lightgbm.basic.Booster") == "lightgbm.basic.Booster")
+    if library_name == "catboost":
+        return flavor.get("model_type") in _CATBOOST and flavor.get("save_format") in ("cbm", "json")
+    return False
