@@ -262,7 +262,7 @@ class Planner:
         types = self._types(features)
         labelled = [
             (printable(self.labels.get(file.uri, file.uri)), _with_partitions(scan.schema, file, types))
-            for file, scan in zip(files, scans, strict=True)
+            for file, scan in _of_each_kind(files, scans)
         ]
         if files[0].format in _LINE_FORMATS:
             # text has no types of its own: a declared type holds for whatever stands there, and what is no number in
@@ -476,9 +476,18 @@ def _splits(files: Sequence[InputFile], scans: Sequence[FileScan], values: str, 
 
 def _all_columns(files: Sequence[InputFile], scans: Sequence[FileScan]) -> list[str]:
     """Every column of any file, in the order of first sight, partition columns last."""
-    names = dict.fromkeys(name for scan in scans for name in scan.schema.names)
-    names.update(dict.fromkeys(name for file in files for name, _ in file.partition))
+    kinds = _of_each_kind(files, scans)
+    names = dict.fromkeys(name for _, scan in kinds for name in scan.schema.names)
+    names.update(dict.fromkeys(name for file, _ in kinds for name, _ in file.partition))
     return list(names)
+
+
+def _of_each_kind(files: Sequence[InputFile], scans: Sequence[FileScan]) -> list[tuple[InputFile, FileScan]]:
+    """The first of those files that share one schema and hive keys: thousands of files need one look."""
+    first: dict[Any, tuple[InputFile, FileScan]] = {}
+    for file, scan in zip(files, scans, strict=True):
+        first.setdefault((id(scan.schema), *(key for key, _ in file.partition)), (file, scan))
+    return list(first.values())
 
 
 def _with_partitions(schema: pa.Schema, file: InputFile, types: Mapping[str, pa.DataType]) -> pa.Schema:

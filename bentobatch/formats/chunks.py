@@ -250,8 +250,11 @@ def _joined(batches: list[Any], rows: int, schema: Any) -> Any:
 
 def _within(batch: Any, limit: int) -> Iterator[Any]:
     """``batch`` in halves, and their halves, until each is within ``limit`` bytes or is one row."""
+    if batch.num_rows < 2 or _fits(batch, limit):
+        yield batch
+        return
     size = _size(batch)
-    if size <= limit or batch.num_rows < 2:
+    if size <= limit:
         yield batch
         return
     middle = batch.num_rows // 2
@@ -261,6 +264,11 @@ def _within(batch: Any, limit: int) -> Iterator[Any]:
         return
     for half in halves:
         yield from _within(half, limit)
+
+
+def _fits(batch: Any, limit: int) -> bool:
+    """Whether ``_size`` is no more than ``limit`` for sure, by what is quickly known: the bytes of whole buffers."""
+    return batch.get_total_buffer_size() <= limit and not any(map(pa.types.is_dictionary, batch.schema.types))
 
 
 def _size(batch: Any) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ _MAGIC = (b"PAR1", b"PARE")
 _MAX_FOOTER = 256 << 20
 """Bytes of a footer; it is read into memory as a whole, and 50,000 row groups of 100 columns have some 200 MiB."""
 _LOCAL_BUFFER = 1 << 20
+_SMALL_FILE = 4 << 20
 _LARGE_GROUP = 128 << 20
 _RUN_ROWS, _RUN_GROUPS = 4096, 256
 _DICTIONARY_FACTOR = 3
@@ -43,17 +45,15 @@ class ParquetFormat(Format):
         ):
             _check_magic(stream, file)
             metadata = pq.read_metadata(stream)
-            schema = metadata.schema.to_arrow_schema()
+            layout = _layout(metadata.schema.to_arrow_schema(), file, options.columns)
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-            names = set(wanted_names(schema.names, file, options.columns))
-            leaves = [leaf for leaf in _leaves(schema) if leaf[0] in names]
             rows = [group.num_rows for group in groups]
-            sizes = [_group_bytes(group, leaves) for group in groups]
+            sizes = [_group_bytes(group, layout) for group in groups]
         total = sum(rows)
         if total != metadata.num_rows or min(rows, default=0) < 0:
             raise DataError(f"{printable(file.uri)}: broken Parquet file: its row groups do not add up to its rows")
         ranges = cut_ranges(rows, sizes, options)
-        return FileScan(total, without_partitions(schema, file), ranges, sum(sizes) / total if total else 0.0)
+        return FileScan(total, layout.own, ranges, sum(sizes) / total if total else 0.0)
 
     def read(
         self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
@@ -63,18 +63,51 @@ class ParquetFormat(Format):
             yield from pour(_batches(source, stream, file, piece, plan, storage_options), file, piece, plan)
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """What a file's schema means for a job: ``names`` are the wanted columns in the file's order, ``leaves`` their column
+    chunks (see ``_leaves``), ``widths`` the bytes of a value of each, ``own`` the schema without hive keys."""
+
+    schema: Any
+    wanted: Sequence[str] | None
+    keys: tuple[str, ...]
+    names: list[str]
+    leaves: list[tuple[str, int, Any]]
+    widths: list[float | None]
+    own: Any
+
+
+_LAST: list[_Layout] = []
+"""The layout of the file before: thousands of files have the same one, and hold one schema in memory between them."""
+
+
+def _layout(schema: Any, file: InputFile, wanted: Sequence[str] | None) -> _Layout:
+    keys = tuple(key for key, _ in file.partition)
+    for last in _LAST:
+        if last.wanted == wanted and last.keys == keys and last.schema.equals(schema, check_metadata=True):
+            return last
+    names = wanted_names(schema.names, file, wanted)
+    chosen = set(names)
+    leaves = [leaf for leaf in _leaves(schema) if leaf[0] in chosen]
+    widths = [fixed_width(type) for _, _, type in leaves]
+    made = _Layout(schema, wanted, keys, names, leaves, widths, without_partitions(schema, file))
+    _LAST[:] = [made]
+    return made
+
+
 @contextmanager
 def _opened(file: InputFile, storage_options: Mapping[str, Any] | None) -> Iterator[tuple[Any, Any]]:
     """The open file, and the stream that it is read from."""
     with open_arrow(file, storage_options, cache="none") as stream:
         with arrow_errors(file, "Parquet", storage_options):
             _check_magic(stream, file)
-            metadata = pq.read_metadata(stream)
+            # how a URL is best read shows in its footer only, and a footer that is there already is not read again
+            metadata = pq.read_metadata(stream) if is_url(file.uri) else None
             source = pq.ParquetFile(
                 stream,
                 metadata=metadata,
                 pre_buffer=False,
-                buffer_size=_buffer_size(file, metadata),
+                buffer_size=_local_buffer(file) if metadata is None else _remote_buffer(metadata),
                 page_checksum_verification=True,
             )
         with source:
@@ -95,10 +128,13 @@ def _check_magic(stream: Any, file: InputFile) -> None:
         raise DataError(f"{printable(file.uri)}: broken Parquet file: its footer claims to have {length:,} bytes")
 
 
-def _buffer_size(file: InputFile, metadata: Any) -> int:
-    """Bytes to read of a column at a time; 0 reads its whole chunk, in one request where the file is behind a URL."""
-    if not is_url(file.uri):
-        return _LOCAL_BUFFER
+def _local_buffer(file: InputFile) -> int:
+    """The same of a local file; streams for pieces are not worth their setting up where all of it is small."""
+    return 0 if file.size <= _SMALL_FILE else _LOCAL_BUFFER
+
+
+def _remote_buffer(metadata: Any) -> int:
+    """Bytes to read of a column at a time from a file behind a URL; 0 reads its whole chunk in one request."""
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
     return 8 * _LOCAL_BUFFER if any(group.total_byte_size > _LARGE_GROUP for group in groups) else 0
 
@@ -106,13 +142,12 @@ def _buffer_size(file: InputFile, metadata: Any) -> int:
 def _batches(
     source: Any, stream: Any, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
 ) -> Iterator[Any]:
-    schema = source.schema_arrow
-    names = wanted_names(schema.names, file, plan.schema.names)
-    leaves = [leaf for leaf in _leaves(schema) if leaf[0] in set(names)]
+    layout = _layout(source.schema_arrow, file, plan.schema.names)
+    names, leaves = layout.names, layout.leaves
     for run in _runs(source.metadata, piece):
         groups = [source.metadata.row_group(index) for index in run]
         rows = sum(group.num_rows for group in groups)
-        row_bytes = max(1.0, sum(_group_bytes(group, leaves) for group in groups) / rows)
+        row_bytes = max(1.0, sum(_group_bytes(group, layout) for group in groups) / rows)
         height = max(1, min(plan.chunk_rows, int(plan.chunk_bytes / row_bytes), rows))
         with arrow_errors(file, "Parquet", storage_options):
             height = min(_safe_height(source, stream, index, leaves, height, plan) for index in run)
@@ -198,12 +233,11 @@ def _leaf_types(type: Any) -> Iterator[Any]:
         yield type.value_type if pa.types.is_dictionary(type) else type
 
 
-def _group_bytes(group: Any, leaves: Sequence[tuple[str, int, Any]]) -> float:
-    """An estimate of what the leaves' columns of a row group take in memory."""
+def _group_bytes(group: Any, layout: _Layout) -> float:
+    """An estimate of what the wanted columns of a row group take in memory."""
     total = 0.0
-    for _, index, type in leaves:
+    for (_, index, _), width in zip(layout.leaves, layout.widths, strict=True):
         column = group.column(index)
-        width = fixed_width(type)
         if width is None:
             total += column.num_values * 8 + column.total_uncompressed_size * _DICTIONARY_FACTOR
         else:
