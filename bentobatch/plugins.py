@@ -63,6 +63,7 @@ TABLES: dict[str, dict[str, Plugin]] = {
         "StatsmodelsModelArtifact": Plugin(
             f"{_FRAMEWORK}.statsmodels:StatsmodelsModelArtifact", "pip install statsmodels"
         ),
+        "MLflowModelArtifact": Plugin(f"{_FRAMEWORK}.mlflow:MLflowModelArtifact", "pip install bentobatch[mlflow]"),
         "SkopsModelArtifact": Plugin(f"{_FRAMEWORK}.skops:SkopsModelArtifact", "pip install skops"),
         "PytorchModelArtifact": Plugin(f"{_FRAMEWORK}.pytorch:PytorchModelArtifact", "pip install bentobatch[torch]"),
         "PytorchLightningModelArtifact": Plugin(

@@ -61,11 +61,13 @@ def make_job(
     trust: bool = False,
     env: str | Path | None = None,
     device: str | None = None,
+    trust_types: Sequence[str] = (),
 ) -> BatchJob:
     """The job that these options describe, with its tag resolved and its paths absolute.
 
     ``bundle`` is the folder of a bundle, a tag of the local repository (NAME:VERSION or NAME:latest), an archive, or a
-    URL with its digest pinned (``URL@sha256:…``); ``trust`` takes a URL without. ``input`` is one
+    URL with its digest pinned (``URL@sha256:…``); ``trust`` takes a URL without. A model file will do as well: an .onnx
+    or .skops file (``trust_types`` names types that the latter may make), or the folder of an MLflow model. ``input`` is one
     inline value or several, ``input_file`` one path, glob, directory or URL, or several, or for an api with several inputs
     a dict of these by the inputs' names. ``files_root`` is the folder of the files that a column of paths names, by
     default the table's own. ``max_rejects`` and
@@ -80,7 +82,7 @@ def make_job(
         NoInputError: no such bundle.
         UsageError: the options contradict each other.
     """
-    folder = resolve(str(bundle), trust=trust)
+    folder = resolve(str(bundle), trust=trust, trust_types=trust_types)
     manifest = read_manifest(folder)
     named = input_file if isinstance(input_file, Mapping) else {}
     plain = None if isinstance(input_file, Mapping) else input_file

@@ -44,7 +44,7 @@ _NO_PART_OF_A_PLAN = (
 @run_options
 def run_command(bundle: str, api: str, **options: Any) -> None:
     """Score data with the function API (default: predict) of BUNDLE: a folder, a tag such as NAME:latest, an
-    archive, or URL@sha256:DIGEST.
+    archive, URL@sha256:DIGEST, or a model file: .onnx, .skops, or the folder of an MLflow model.
 
     Values come from --input or --input-file, and go to --output-file, or as JSON lines to stdout. A run that was
     killed goes on from its finished splits when the same command is given again.
