@@ -95,17 +95,31 @@ def _below(path: str, folders: tuple[str, ...]) -> bool:
 
 
 def distributions_by_module() -> Mapping[str, list[str]]:
-    """The distributions that own each installed top-level module.
+    """The distributions that own each installed top-level module: as their top_level.txt says, else as their files do.
 
-    Python 3.10 knows only those that list their modules in top_level.txt, which wheels need not do; their files tell.
+    Reading them takes a second in a large environment, so each folder of the search path is remembered until it changes.
     """
-    by_name = importlib.metadata.packages_distributions
-    return by_name() if sys.version_info[:2] > (3, 10) else _owners_by_files()
-
-
-def _owners_by_files() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for distribution in importlib.metadata.distributions():
+    for folder in sys.path:
+        for top, names in _owners_in(folder or ".").items():
+            found.setdefault(top, []).extend(names)
+    return found
+
+
+def _owners_in(folder: str) -> dict[str, list[str]]:
+    try:
+        changed = os.stat(folder).st_mtime_ns
+    except OSError:  # as an entry of sys.path that is not there
+        return {}
+    known = _owners.get(folder)
+    if known is None or known[0] != changed:
+        known = _owners[folder] = (changed, _owners_read_from(folder))
+    return known[1]
+
+
+def _owners_read_from(folder: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for distribution in importlib.metadata.distributions(path=[folder]):
         listed = (distribution.read_text("top_level.txt") or "").split()
         tops = set(listed) or {
             file.parts[0].partition(".")[0]
@@ -127,3 +141,6 @@ def _recorded_in(folder: Path, top: str) -> bool:
         if any(line.startswith((f"{top}/", f"{top}.")) for line in record.splitlines()):
             return True
     return False
+
+
+_owners: dict[str, tuple[int, dict[str, list[str]]]] = {}

@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import io
 import logging
+import os
 import re
 import sys
 import threading
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bentobatch import __version__
-from bentobatch.bundle.layout import BUNDLED, files_below
+from bentobatch.bundle.layout import BUNDLED
 from bentobatch.bundle.origins import OWN_DISTRIBUTION, OWN_NAMES, find_spec
 
 _log = logging.getLogger("bentobatch.bundle")
@@ -70,13 +71,9 @@ def own_wheel() -> OwnWheel | None:
     if distribution is not None and _is_from_index(distribution, folders[OWN_DISTRIBUTION]):
         return None
     try:
-        files = {
-            f"{top}/{path}": folder / path
-            for top, folder in sorted(folders.items())
-            for path in files_below(folder)
-            if not _is_left_out(path)
-        }
-        state = tuple((path, file.stat().st_mtime_ns, file.stat().st_size) for path, file in files.items())
+        files = dict(_files(folders))
+        stats = {path: file.stat() for path, file in files.items()}
+        state = tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats.items())
         with _lock:
             if state not in _made:
                 information = _information(distribution, folders[OWN_DISTRIBUTION].parent)
@@ -138,6 +135,17 @@ def _folders() -> dict[str, Path]:
     return found
 
 
+def _files(folders: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """The packages' files, by their path in the wheel, in a fixed order; what Python or an editor leaves there stays out."""
+    for top in sorted(folders):
+        for parent, inner, names in os.walk(folders[top]):
+            inner[:] = sorted(name for name in inner if name != "__pycache__" and not name.startswith("."))
+            below = top + parent[len(str(folders[top])) :]
+            for name in sorted(names):
+                if not name.startswith(".") and not name.endswith((".pyc", ".pyo")):
+                    yield f"{below}/{name}", Path(parent, name)
+
+
 def _is_from_index(distribution: importlib.metadata.Distribution, package: Path) -> bool:
     """Whether the package that runs is the distribution's own, put there by name and version and not by a place."""
     placed = distribution.read_text("direct_url.json") is not None or distribution.read_text("RECORD") is None
@@ -145,11 +153,6 @@ def _is_from_index(distribution: importlib.metadata.Distribution, package: Path)
         return False
     recorded = any(str(file) == f"{OWN_DISTRIBUTION}/__init__.py" for file in distribution.files or ())
     return recorded and Path(str(distribution.locate_file(OWN_DISTRIBUTION))).resolve() == package
-
-
-def _is_left_out(path: str) -> bool:
-    *folders, name = path.split("/")
-    return name.startswith(".") or name.endswith((".pyc", ".pyo")) or "__pycache__" in folders
 
 
 def _information(distribution: importlib.metadata.Distribution | None, above: Path) -> dict[str, str]:

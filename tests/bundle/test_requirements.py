@@ -73,7 +73,7 @@ def test_local_modules_and_bentobatch_itself_are_no_distributions(
 
 def test_owners_are_found_by_files_as_well_as_by_the_standard_library() -> None:
     """Python 3.10's own table misses distributions without a top_level.txt, such as numpy's wheel."""
-    by_files = origins._owners_by_files()
+    by_files = origins.distributions_by_module()
     known = importlib.metadata.packages_distributions()
     for module in ("numpy", "pandas", "pyarrow", "sklearn", "yaml", "click"):
         assert set(by_files[module]) >= set(known.get(module, ())), module

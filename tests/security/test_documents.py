@@ -16,6 +16,7 @@ import yaml
 from bentobatch.bundle.manifest import read_manifest
 from bentobatch.cli.main import main
 from bentobatch.errors import BentobatchError
+from tests.bundle.dockerfiles import instructions
 from tests.bundle.projects import project
 
 HOSTILE = {
@@ -125,6 +126,9 @@ def structure(bundle: Path) -> dict[str, Any]:
         "docs": shape(json.loads((bundle / "docs.json").read_text("utf-8"))),
         "manifest": [shape(manifest.content[key]) for key in ("env", "apis", "artifacts", "metadata")],
         "readme": markdown_structure(readme),
+        "dockerfile": [name for name, _ in instructions((bundle / "Dockerfile").read_text("utf-8"))],
+        "server": len((bundle / "requirements-server.txt").read_text("utf-8").splitlines()),
+        "project": (bundle / "pyproject.toml").read_text("utf-8"),
     }
 
 
