@@ -268,6 +268,7 @@ def test_a_gzip_body_is_inflated(client: Way, pieces: int) -> None:
         ("br", b"x", 415),
         ("gzip, gzip", gzip.compress(gzip.compress(b"[[1,2,3]]")), 415),
     ],
+    ids=["no gzip", "cut off", "many members", "unknown", "twice"],  # a gzip body holds the time at which it was made
 )
 def test_a_damaged_or_unknown_coding_is_the_clients_fault(client: Way, coding: str, body: bytes, status: int) -> None:
     """D29 of BentoML: there it was a 500 for the whole batch."""
