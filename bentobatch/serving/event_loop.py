@@ -19,17 +19,27 @@ from bentobatch.serving.waiting import Batch, Request
 INLINE_SECONDS = 0.002
 """Calls below this are made in the loop itself: to hand them to a thread and back costs more than it frees."""
 
+LONG_SECONDS = 0.05
+CALLS_BESIDE = 1_000
+"""So many calls go to the thread after one that took LONG_SECONDS, since the loop would stand still as long; twice as many
+after each further one."""
+
 
 class LoopMicroBatcher(Batcher):
     """Batches for the callers in one event loop. All methods belong to that loop's thread.
 
     What arrives in one turn of the loop is joined. Calls are made in the loop while they take less than INLINE_SECONDS
-    (by the moving average, and for this number of rows), else on one thread beside it.
+    (by the moving average, and for this number of rows), else on one thread beside it. The next ``beside`` calls are made
+    there in any case, all of them where ``inline`` is False.
     """
+
+    inline = True
 
     def __init__(self, scorer: Scorer, **options: Any) -> None:
         super().__init__(scorer, **options)
         self._executor: ThreadPoolExecutor | None = None
+        self.beside = 0
+        self._beside_next = CALLS_BESIDE
         self._turn: asyncio.Handle | None = None
         self._turn_at = 0.0
         self._emptied: asyncio.Future[None] | None = None
@@ -70,6 +80,12 @@ class LoopMicroBatcher(Batcher):
     def statistics(self) -> Statistics:
         """The counts as they are now."""
         return self._waiting.statistics()
+
+    @property
+    def running_since(self) -> float | None:
+        """When the api was called that has not answered yet (by time.monotonic()); None where none is."""
+        batch = self._waiting.running
+        return None if batch is None else batch.started
 
     async def close(self, *, drain: bool = True) -> None:
         """Take no more requests; return when those that wait are answered (without ``drain``: failed)."""
@@ -112,7 +128,12 @@ class LoopMicroBatcher(Batcher):
 
     def _is_short(self, batch: Batch) -> bool:
         predict = self._waiting.predict
-        return bool(predict.calls) and max(predict.average, predict.seconds(1, batch.rows)) < INLINE_SECONDS
+        if not self.inline or not predict.calls:
+            return False
+        if self.beside:
+            self.beside -= 1
+            return False
+        return max(predict.average, predict.seconds(1, batch.rows)) < INLINE_SECONDS
 
     def _score_beside(self, batch: Batch) -> None:
         loop = asyncio.get_running_loop()
@@ -125,7 +146,11 @@ class LoopMicroBatcher(Batcher):
         self._executor.submit(self._score, batch).add_done_callback(back)
 
     def _tell(self, outcomes: list[Outcome], seconds: float, interrupt: BaseException | None) -> None:
-        for request, outcome in self._waiting.finished(outcomes, seconds):
+        told = self._waiting.finished(outcomes, seconds)
+        if seconds > LONG_SECONDS and self._waiting.predict.calls:  # the first call of all tells nothing
+            self.beside = max(self.beside, self._beside_next)
+            self._beside_next *= 2
+        for request, outcome in told:
             request.resolve(outcome)
         self._plan_turn()
         self._tell_if_empty()

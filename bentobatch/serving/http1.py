@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
@@ -27,7 +27,7 @@ _UPGRADES = frozenset({b"connection", b"http2-settings", b"upgrade"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Site(Protocol):
+class Front(Protocol):
     """What answers the requests of a server; all calls come in the loop's thread."""
 
     def short_way(self, exchange: Exchange) -> object | None:
@@ -79,8 +79,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The beginning."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._since = time.monotonic()
         self.server.opened(self)
 
@@ -236,7 +235,7 @@ class Connection(asyncio.BufferedProtocol):
         self._since = time.monotonic()
         self._fed = 0
         self._ended = not exchange.keep_alive
-        exchange.short = self.server.site.short_way(exchange)
+        exchange.short = self.server.front.short_way(exchange)
         self._parsed.append(exchange)
 
     # requests and answers
@@ -246,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._dispatching:
             return
         self._dispatching = True
-        parsed, working, site = self._parsed, self._working, self.server.site
+        parsed, working, front = self._parsed, self._working, self.server.front
         while parsed and not self._alone and not self._unwritable and len(working) < self._limits.pipelined:
             exchange = parsed[0]
             if exchange.short is None:
@@ -255,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._alone = True
             working.append(parsed.popleft())
             if exchange.wire is None:
-                site.serve(exchange)
+                front.serve(exchange)
             else:
                 self.flush()  # a refusal, whose turn has come
         self._dispatching = False
@@ -304,7 +303,7 @@ class Connection(asyncio.BufferedProtocol):
         self._chunks = []
         self._continue_due = False
         exchange.keep_alive = False
-        exchange.prepare(self.server.site.refuse(exchange, error))
+        exchange.prepare(self.server.front.refuse(exchange, error))
         self._parsed.append(exchange)
 
     def _refuse_head(self, problem: str) -> None:

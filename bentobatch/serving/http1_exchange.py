@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from bentobatch.serving.call import Reply
-from bentobatch.serving.problems import title_of
+from bentobatch.serving.problems import problem_of, title_of
 
 if TYPE_CHECKING:
     from bentobatch.serving.http1 import Connection
+
+logger = logging.getLogger(__name__)
 
 _NO_BODY = frozenset({204, 304})
 
@@ -50,7 +53,7 @@ class Exchange:
 
     ``headers`` are in the order of arrival, the names in small letters. ``path`` is percent-decoded; ``target`` is what
     stood in the first line. Whoever serves the request calls ``answer`` once, in the loop's thread. ``on_gone`` is called
-    if the client leaves first. ``short``: what the site's ``short_way`` made of it.
+    if the client leaves first. ``short``: what the front's ``short_way`` made of it.
     """
 
     __slots__ = (
@@ -85,18 +88,32 @@ class Exchange:
         self.short: Any = None
         self.wire: bytes | None = None
 
-    def answer(self, reply: Reply) -> None:
-        """Send the answer when its turn has come; nothing where the client is gone.
+    def header(self, name: bytes) -> bytes | None:
+        """The value of the first field of this name (in small letters)."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def answer(self, reply: Reply, *, length: int | None = None) -> None:
+        """Send the answer when its turn has come; nothing where the client is gone. ``length``: of the body that the answer
+        to a HEAD has not.
+        """
+        if self.gone:
+            return
+        try:
+            self.prepare(reply, length)
+        except ValueError as error:  # an api or an application put it there
+            logger.error("%s %r: %s", self.method, self.target, error)
+            self.prepare(problem_of(error, ""))
+        self.connection.flush()
+
+    def prepare(self, reply: Reply, length: int | None = None) -> None:
+        """Make the bytes of the answer, and settle whether the connection stays open after it.
 
         Raises:
-            ValueError: a header has a line end in it.
+            ValueError: a header has a line end in it, or other characters than latin-1.
         """
-        if not self.gone:
-            self.prepare(reply)
-            self.connection.flush()
-
-    def prepare(self, reply: Reply) -> None:
-        """Make the bytes of the answer, and settle whether the connection stays open after it."""
         status, body = reply.status, reply.body
         fields = "".join([f"{name}: {value}\r\n" for name, value in reply.headers])
         if fields.count("\n") != len(reply.headers):
@@ -116,7 +133,7 @@ class Exchange:
             self.wire = b"%b%bContent-Length: %d\r\n%b%b" % (
                 connection.server.start_of(status),
                 fields.encode("latin-1"),
-                len(body),
+                len(body) if length is None else length,
                 last,
                 b"" if self.method == "HEAD" else body,
             )

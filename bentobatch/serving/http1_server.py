@@ -14,27 +14,24 @@ import ssl
 import time
 from collections.abc import Sequence
 
-from bentobatch.serving.http1 import Connection, Site
+from bentobatch.serving.http1 import Connection, Front
 from bentobatch.serving.http1_exchange import HttpLimits, start_of
 
 _BUFFER = 128 << 10
 _AT_ONCE = 64
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_LAST_CALL = 1.0
-"""So long an idle connection may still bring a request after the server began to stop: it may be on its way."""
-
 logger = logging.getLogger(__name__)
 
 
 class HttpServer:
-    """Serves ``site`` to the clients of ``listeners``. All methods belong to the loop's thread.
+    """Serves ``front`` to the clients of ``listeners``. All methods belong to the loop's thread.
 
     ``watch`` must be called about once a second: it is what ends slow and idle connections, and there is no other timer.
     ``held``: bytes of bodies in memory.
     """
 
-    def __init__(self, site: Site, limits: HttpLimits, *, tls: ssl.SSLContext | None = None) -> None:
-        self.site = site
+    def __init__(self, front: Front, limits: HttpLimits, *, tls: ssl.SSLContext | None = None) -> None:
+        self.front = front
         self.limits = limits
         self.buffer = memoryview(bytearray(_BUFFER))
         self.held = 0
@@ -88,8 +85,11 @@ class HttpServer:
         if not self._accepting and self._listeners and len(self._connections) < self.limits.connections:
             self._set_accepting(True)
 
-    async def drain(self) -> None:
-        """Take no more connections, answer the requests that are here, and return when all connections have ended."""
+    async def drain(self, *, last_call: float = 1.0) -> None:
+        """Take no more connections, answer the requests that are here, and return when all connections have ended.
+
+        Idle ones end after ``last_call`` seconds: a request may be on its way.
+        """
         self.draining = True
         loop = asyncio.get_running_loop()
         listeners, self._listeners = self._listeners, []
@@ -101,7 +101,7 @@ class HttpServer:
         self._accepting = False
         while self._opening:
             await asyncio.wait(self._opening)
-        end = time.monotonic() + _LAST_CALL
+        end = time.monotonic() + last_call
         while self._connections:
             if time.monotonic() >= end:
                 for connection in [each for each in self._connections if each.idle]:

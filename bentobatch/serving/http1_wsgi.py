@@ -41,17 +41,17 @@ class WsgiThreads:
             "SERVER_SOFTWARE": "bentobatch",
         }
         self._executor: ThreadPoolExecutor | None = None
-        self._waiting = 0
+        self.waiting = 0
 
     def serve(self, exchange: Exchange, request_id: str) -> None:
         """Have the exchange answered by the application. ``request_id`` is for an answer that we give in its stead."""
-        if self._waiting >= _MOST_WAITING:
-            error = OverloadedError(f"{self._waiting} requests wait for a thread; try again later", retry_after=1.0)
+        if self.waiting >= _MOST_WAITING:
+            error = OverloadedError(f"{self.waiting} requests wait for a thread; try again later", retry_after=1.0)
             exchange.answer(problem_of(error, request_id))
             return
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="bentobatch-wsgi")
-        self._waiting += 1
+        self.waiting += 1
         loop = asyncio.get_running_loop()
         environ = self._environ(exchange)
 
@@ -59,17 +59,19 @@ class WsgiThreads:
             if exchange.gone:
                 loop.call_soon_threadsafe(done, None)
                 return
+            length = None
             try:
-                reply = called(self._app, environ)
+                reply, told = called(self._app, environ)
+                length = told if exchange.method == "HEAD" else None
             except Exception as error:
                 logger.exception("request %s: the application failed", request_id)
                 reply = problem_of(error, request_id)
-            loop.call_soon_threadsafe(done, reply)
+            loop.call_soon_threadsafe(done, reply, length)
 
-        def done(reply: Reply | None) -> None:
-            self._waiting -= 1
+        def done(reply: Reply | None, length: int | None = None) -> None:
+            self.waiting -= 1
             if reply is not None:
-                exchange.answer(reply)
+                exchange.answer(reply, length=length)
 
         self._executor.submit(work)
 
@@ -106,8 +108,8 @@ class WsgiThreads:
         return environ
 
 
-def called(app: WsgiApp, environ: dict[str, Any]) -> Reply:
-    """What the application answers.
+def called(app: WsgiApp, environ: dict[str, Any]) -> tuple[Reply, int | None]:
+    """What the application answers, and the Content-Length that it says.
 
     Raises:
         Exception: whatever the application raises.
@@ -133,4 +135,5 @@ def called(app: WsgiApp, environ: dict[str, Any]) -> Reply:
             close()
     kept = tuple((name, value) for name, value in fields if name.lower() not in _OWN_FIELDS)
     closes = any(name.lower() == "connection" and value.lower() == "close" for name, value in fields)
-    return Reply(int(status[:3]), kept, b"".join(written), closes)
+    length = next((value for name, value in fields if name.lower() == "content-length" and value.isdigit()), None)
+    return Reply(int(status[:3]), kept, b"".join(written), closes), None if length is None else int(length)

@@ -50,12 +50,12 @@ def test_a_request_that_can_be_read_in_two_ways_is_refused_and_ends_the_connecti
     served: Served, what: str, part: int | None
 ) -> None:
     """S30: the answer is 400 (501 for a coding that is none of ours), the only one, and what follows is not served."""
-    before = len(served.site.served)
+    before = len(served.front.served)
     said = served.said(b"POST /short HTTP/1.1\r\n" + HOST + AMBIGUOUS[what] + SMUGGLED, part=part)
     assert said.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
     assert said.count(b"HTTP/1.1 ") == 1
     assert b"\r\nConnection: close\r\n" in said
-    assert len(served.site.served) == before
+    assert len(served.front.served) == before
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_a_request_that_can_be_read_in_two_ways_is_refused_and_ends_the_connecti
 )
 def test_what_is_no_request_to_this_server_ends_the_connection(served: Served, data: bytes) -> None:
     """The status is of the 400s or 500s, no traceback is in it, and nothing of it is served."""
-    before = len(served.site.served)
+    before = len(served.front.served)
     said = served.said(data)
     assert said[9:10] in b"45"
     assert said.count(b"HTTP/1.1 ") == 1
     assert b"Traceback" not in said
-    assert len(served.site.served) == before
+    assert len(served.front.served) == before
 
 
 @pytest.mark.parametrize("part", [None, 1], ids=["at once", "byte by byte"])
@@ -120,7 +120,7 @@ def test_a_body_beyond_the_limit_is_refused_before_it_has_come(served: Served, c
         except (BrokenPipeError, ConnectionResetError):
             pass
     assert sent < size // 4
-    assert served.site.refused[-1] == 413
+    assert served.front.refused[-1] == 413
     until(lambda: served.server.connections == 0)
     assert served.server.held == 0
 
@@ -166,7 +166,7 @@ def test_all_bodies_together_are_bounded() -> None:
             clients = [stack.enter_context(server.client()) for _ in range(4)]
             for client in clients:
                 client.sendall(b"POST /held HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000\r\n\r\n" + bytes(999_999))
-            until(lambda: server.site.refused == [503, 503])
+            until(lambda: server.front.refused == [503, 503])
             assert server.server.held <= 2 << 20
         until(lambda: server.server.held == 0)
     finally:
@@ -200,9 +200,9 @@ def test_a_client_that_takes_nothing_of_its_answer_is_let_go() -> None:
     try:
         with server.client() as client:
             client.sendall(request(b"/large", method=b"GET") * 20)
-            until(lambda: len(server.site.served) > 0)
+            until(lambda: len(server.front.served) > 0)
             until(lambda: server.server.connections == 0)
-            assert len(server.site.served) < 20
+            assert len(server.front.served) < 20
     finally:
         server.close()
 

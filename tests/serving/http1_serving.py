@@ -21,7 +21,7 @@ from bentobatch.serving.problems import problem_of
 HOST = b"Host: here\r\n"
 
 
-class Site:
+class Front:
     """POST /short is answered in the loop, with its body; POST /held when ``release`` is called, in the other order; the
     rest goes to a WSGI application, which tells what it got."""
 
@@ -63,6 +63,9 @@ class Site:
         elif path == "/raise":
             raise RuntimeError("the application is broken")
         elif path == "/large":
+            if environ["REQUEST_METHOD"] == "HEAD":
+                start_response("200 OK", [("Content-Length", str(8 << 20))])
+                return []
             start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
             return [b"x" * (8 << 20)]
         body = environ["wsgi.input"].read()
@@ -76,7 +79,7 @@ class Served:
     """A server of the site on a free port, with its loop in a thread. ``every``: seconds from one ``watch`` to the next."""
 
     def __init__(self, limits: HttpLimits, every: float = 0.05) -> None:
-        self.site = Site()
+        self.front = Front()
         self.loop = asyncio.new_event_loop()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port = self.listener.getsockname()[1]
@@ -91,7 +94,7 @@ class Served:
         assert self._ready.wait(30)
 
     async def _run(self) -> None:
-        self.server = HttpServer(self.site, self._limits)
+        self.server = HttpServer(self.front, self._limits)
         self.server.listen([self.listener])
         self._ready.set()
         while not self._stopping.is_set():
@@ -115,11 +118,11 @@ class Served:
         self.loop.call_soon_threadsafe(self._stopping.set)
 
     def close(self) -> None:
-        self.site.gate.set()
+        self.front.gate.set()
         self.stop()
         self._thread.join(30)
         assert not self._thread.is_alive()
-        self.site.threads.close()
+        self.front.threads.close()
         self.loop.close()
 
     @contextmanager

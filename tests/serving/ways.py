@@ -85,10 +85,20 @@ def serve_way(bundle: str, options: Mapping[str, Any]) -> Iterator[Way]:
         yield way
 
 
+@contextlib.contextmanager
+def worker_way(bundle: str, options: Mapping[str, Any]) -> Iterator[Way]:
+    """``bentobatch serve-gunicorn``, with its own worker."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "bentobatch", "serve-gunicorn", bundle, "--port", "0", *flags]
+    with process_way("worker", command, r"http://127\.0\.0\.1:(\d+)") as way:
+        yield way
+
+
 WAYS: dict[str, Callable[[str, Mapping[str, Any]], AbstractContextManager[Way]]] = {
     "client": client_way,
     "gthread": gthread_way,
     "serve": serve_way,
+    "worker": worker_way,
 }
 SOCKETS = [name for name in WAYS if name != "client"]
 
