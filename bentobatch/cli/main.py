@@ -23,6 +23,7 @@ from bentobatch.cli.repository import repository_group
 from bentobatch.cli.repository_server import repository_server_group
 from bentobatch.cli.run import run_command
 from bentobatch.cli.serve import serve_command
+from bentobatch.cli.serve_gunicorn import serve_gunicorn_command
 from bentobatch.cli.streams import StdoutClosedError, fill_missing_descriptors, guarded_stdout
 from bentobatch.cli.trust import keygen_command, sign_command, verify_command
 from bentobatch.engine.stop import Stopped
@@ -47,6 +48,7 @@ def cli(ctx: click.Context, version: bool) -> None:
 for command in (
     run_command,
     serve_command,
+    serve_gunicorn_command,
     redrive_command,
     compare_command,
     clean_command,
