@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bentobatch.bundle.load import forget_origin, load_again, origin_of_service, reduced_class
@@ -96,6 +96,28 @@ class BentoService(ServiceCore, metaclass=_ServiceClass):
         """
         forget_origin(self)
         return super().pack(name, *args, metadata=metadata, **options)
+
+    def start_dev_server(self, port: int = 5000, *, options: Sequence[str] = ()) -> str:
+        """Serve this service in a child process on loopback, as it is now; returns the URL. Port 0 is one that is free.
+
+        ``options``: further options of ``bentobatch serve``, such as ``["--access-log"]``. The server ends with
+        ``stop_dev_server``, or with this process.
+
+        Raises: as ``save_to_dir``, and
+            UsageError: it is served already.
+            UnavailableError: the server did not start; the message says why.
+        """
+        from bentobatch.serving.child import start_child  # here and not above: who saves bundles needs no server
+
+        origin = origin_of_service(self)
+        folder = None if origin is None else origin.path
+        return start_child(self, self.save_to_dir, port, tuple(options), folder=folder)
+
+    def stop_dev_server(self) -> None:
+        """End the development server; nothing where there is none."""
+        from bentobatch.serving.child import stop_child
+
+        stop_child(self)
 
     def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
         origin = origin_of_service(self)

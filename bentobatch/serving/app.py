@@ -140,7 +140,10 @@ def _problem_of(error: Exception, app: Flask, site: Site) -> Reply:
 def _not_found(app: Flask, site: Site, request_id: str) -> Reply:
     """404, or 405 with Allow where the path takes other methods."""
     methods = _methods(app, site)
-    if not methods:
+    error: BentobatchError
+    if not site.is_loaded and request.method == "POST":
+        error = site.why_not  # it may be an api's, once there are any
+    elif not methods:
         known = ", ".join(f"/{route}" for route in site.served.endpoints) if site.is_loaded else "none yet"
         error = RequestError(404, f"there is nothing at this path; the apis are {known}")
     else:

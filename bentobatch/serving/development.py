@@ -34,7 +34,7 @@ class DevelopmentServer:
         self._site = site
         try:
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            self._listener = socket.create_server(
+            listener = socket.create_server(
                 (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256
             )
         except socket.gaierror as error:
@@ -43,8 +43,9 @@ class DevelopmentServer:
             raise UnavailableError(
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
             ) from error
-        self.port: int = self._listener.getsockname()[1]
-        self._server = _Server(host, self.port, app, handler=_Handler, fd=self._listener.fileno())
+        with listener:  # the server takes a copy of it
+            self.port: int = listener.getsockname()[1]
+            self._server = _Server(host, self.port, app, handler=_Handler, fd=listener.fileno())
 
     def serve(self) -> None:
         """Serve until SIGTERM, SIGINT or SIGHUP; then what is under way is answered, within GRACE seconds."""
@@ -54,12 +55,11 @@ class DevelopmentServer:
                 signal.signal(number, self._stop)
         try:
             self._server.serve_forever()
-            self._server.socket.close()  # who comes now is told so at once
+            self._server.socket.close()  # who comes now is refused at once
             self._server.await_requests(GRACE)
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
-            self._listener.close()
 
     def _stop(self, _signum: int, _frame: FrameType | None) -> None:
         self._site.drain()

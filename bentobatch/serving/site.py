@@ -37,11 +37,11 @@ class Site:
         try:
             self._served = self._load()
         except BentobatchError as error:
-            self._failure = str(error)
             _log.error("the bundle could not be loaded: %s", error)
+            self._failure = str(error)
         except Exception:  # noqa: BLE001 - a bundle's code may raise anything, and this thread tells nobody
-            self._failure = "unexpected error"
             _log.exception("the bundle could not be loaded")
+            self._failure = "unexpected error"
 
     @property
     def served(self) -> ServedService:
@@ -51,10 +51,15 @@ class Site:
             UnavailableError: it is not loaded yet, or could not be.
         """
         if self._served is None:
-            if self._failure:
-                raise UnavailableError("the bundle could not be loaded; the server's log tells why")
-            raise UnavailableError("the bundle is being loaded; try again in a moment")
+            raise self.why_not
         return self._served
+
+    @property
+    def why_not(self) -> UnavailableError:
+        """Why there is no service."""
+        if self._failure:
+            return UnavailableError("the bundle could not be loaded; the server's log tells why")
+        return UnavailableError("the bundle is being loaded; try again in a moment")
 
     @property
     def is_loaded(self) -> bool:
