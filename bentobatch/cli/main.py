@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import shell_complete
 
 import bentobatch
 from bentobatch.cli.bundles import get_command, info_command, list_command
 from bentobatch.cli.clean import clean_command
 from bentobatch.cli.compare import compare_command
+from bentobatch.cli.completion import install_completion_command, variable_of
 from bentobatch.cli.config import config_group
+from bentobatch.cli.containerize import containerize_command
 from bentobatch.cli.env import env_group
 from bentobatch.cli.labels_command import label_group
 from bentobatch.cli.logs import Messages
+from bentobatch.cli.manifests import manifest_group
 from bentobatch.cli.migrate import migrate_command
 from bentobatch.cli.moving import delete_command, pull_command, push_command, retrieve_command
+from bentobatch.cli.open_api_spec import open_api_spec_command
 from bentobatch.cli.redrive import redrive_command
 from bentobatch.cli.repository import repository_group
 from bentobatch.cli.repository_server import repository_server_group
@@ -53,6 +59,9 @@ for command in (
     compare_command,
     clean_command,
     info_command,
+    open_api_spec_command,
+    containerize_command,
+    manifest_group,
     list_command,
     migrate_command,
     get_command,
@@ -68,6 +77,7 @@ for command in (
     keygen_command,
     sign_command,
     verify_command,
+    install_completion_command,
 ):
     cli.add_command(command)
 
@@ -79,6 +89,9 @@ def main(arguments: Sequence[str] | None = None, *, command: click.Group = cli, 
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     fill_missing_descriptors()
+    asked = os.environ.get(variable_of(name))  # a shell wants to know how a line may go on
+    if asked:
+        return shell_complete(command, {}, name, variable_of(name), asked)
     try:
         # guarded_stdout flushes at its end, where a full disk or a reader who left may show for the first time
         with guarded_stdout(), command.make_context(name, list(words)) as ctx:
