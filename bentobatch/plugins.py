@@ -76,6 +76,11 @@ TABLES: dict[str, dict[str, Plugin]] = {
         "TransformersModelArtifact": Plugin(
             f"{_FRAMEWORK}.transformers:TransformersModelArtifact", "pip install bentobatch[transformers]"
         ),
+        "FastaiModelArtifact": Plugin(f"{_FRAMEWORK}.fastai:FastaiModelArtifact", "pip install bentobatch[fastai]"),
+        "PaddlePaddleModelArtifact": Plugin(
+            f"{_FRAMEWORK}.paddle:PaddlePaddleModelArtifact", "pip install bentobatch[paddle]"
+        ),
+        "CoreMLModelArtifact": Plugin(f"{_FRAMEWORK}.coreml:CoreMLModelArtifact", "pip install bentobatch[coreml]"),
         "OnnxModelArtifact": Plugin(f"{_FRAMEWORK}.onnx:OnnxModelArtifact", "pip install bentobatch[onnx]"),
         "PickleArtifact": Plugin(f"{_FRAMEWORK}.pickle:PickleArtifact"),
         "JSONArtifact": Plugin(f"{_FRAMEWORK}.json:JSONArtifact"),

@@ -42,28 +42,34 @@ class TensorflowSavedModelArtifact(BentoServiceArtifact):
         return super().pack(model, metadata=metadata)
 
     def check(self, model: Any) -> Any:
-        """The model as it will be loaded, from a folder of this process's own."""
+        """The model as it will be loaded, from a folder of this process's own, which goes with it."""
         tf = library("tensorflow", self.owner)
         folder = Path(tempfile.mkdtemp(prefix="bentobatch-"))
-        weakref.finalize(self, shutil.rmtree, folder, True)
-        made = folder / "saved_model"
+        try:
+            self._write(tf, model, folder / "saved_model")
+            loaded = self._loaded(tf, folder / "saved_model", UsageError)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(loaded, shutil.rmtree, folder, True)
+        self._source = folder / "saved_model"
+        return loaded
+
+    def _write(self, tf: Any, model: Any, made: Path) -> None:
         if isinstance(model, (str, Path)):
             if not (Path(model) / "saved_model.pb").is_file():
                 raise UsageError(
                     f"{self.owner}: {str(model)!r} is no folder of a SavedModel (saved_model.pb is not there)"
                 )
             shutil.copytree(model, made, symlinks=True)
-        else:
-            try:
-                tf.saved_model.save(model, str(made), **self._how)
-            except (ValueError, TypeError, AttributeError, AssertionError) as error:
-                raise UsageError(
-                    f"{self.owner} takes a tf.Module or the path of a SavedModel; TensorFlow saves no "
-                    f"{type(model).__name__} ({_line(error)})"
-                ) from error
-        loaded = self._loaded(tf, made, UsageError)
-        self._source = made
-        return loaded
+            return
+        try:
+            tf.saved_model.save(model, str(made), **self._how)
+        except (ValueError, TypeError, AttributeError, AssertionError) as error:
+            raise UsageError(
+                f"{self.owner} takes a tf.Module or the path of a SavedModel; TensorFlow saves no "
+                f"{type(model).__name__} ({_line(error)})"
+            ) from error
 
     def save_model(self, folder: Path) -> None:
         self.get()

@@ -55,6 +55,21 @@ def load_joblib(path: Path, owner: str = "joblib file") -> Any:
         return _load(lambda: joblib_stream.load(open_stream(file), _find), path, owner)
 
 
+def load_torch_pickle(path: Path, owner: str = "torch file") -> Any:
+    """The object in a file of torch.save, whose tensors come onto the CPU. ``owner`` names the artifact in messages.
+
+    Raises: as ``load_pickle``.
+    """
+    refuse_if_pickles_are_refused(path, owner)
+    torch = library("torch", owner)
+    # torch takes the unpickler out of a module, and derives its own from it
+    pickler = types.SimpleNamespace(Unpickler=_Unpickler, __name__="pickle")
+    with _opened(path, owner) as file:
+        return _load(
+            lambda: torch.load(file, map_location="cpu", pickle_module=pickler, weights_only=False), path, owner
+        )
+
+
 def dump_pickle(model: Any, path: Path, owner: str = "pickle", *, pickle_module: str = "cloudpickle") -> None:
     """Write ``model`` with cloudpickle (by value what lives in __main__ or in a function) or with pickle.
 

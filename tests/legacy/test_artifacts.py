@@ -105,3 +105,18 @@ def test_metadata_is_read_only_and_as_it_was_packed(tmp_path: Path) -> None:
     assert service.artifacts.get("model").metadata == {}
     assert service.artifacts["model"].get() == {"factor": 2.0}
     assert np.isclose(service.artifacts.model["factor"], 2.0)
+
+
+def test_an_onnx_model_of_bentoml_is_read(tmp_path: Path) -> None:
+    """The same file, and the backend by position."""
+    from tests.frameworks.test_onnx import ROWS, linear
+
+    body = """
+from bentoml.frameworks.onnx import OnnxModelArtifact
+
+@bentoml.artifacts([OnnxModelArtifact('net', backend='onnxruntime')])
+class Doubler(bentoml.BentoService):
+    pass
+"""
+    service = service_of(tmp_path, body, files={"artifacts/net.onnx": linear().SerializeToString()})
+    assert service.artifacts.net.run(None, {"x": ROWS})[0].shape == (3, 1)

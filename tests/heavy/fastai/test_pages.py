@@ -1,4 +1,4 @@
-"""Tests of the pages of docs/ whose examples need Core ML Tools."""
+"""Tests of the pages of docs/ whose examples need fastai."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.docs.pages import pages_of, run_page
 
 
 @pytest.mark.parametrize(
-    "page", [*pages_of("adapters", "coreml"), *pages_of("frameworks", "coreml")], ids=lambda page: page.stem
+    "page", [*pages_of("adapters", "fastai"), *pages_of("frameworks", "fastai")], ids=lambda page: page.stem
 )
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     """In an empty folder, with nothing but what the page itself writes there."""
