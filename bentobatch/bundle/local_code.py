@@ -12,13 +12,14 @@ import importlib.machinery
 import importlib.util
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bentobatch.bundle.imports import bundle_of, plain_name
 from bentobatch.bundle.layout import RESERVED_FOLDERS, checked_new_path, files_to_copy
 from bentobatch.bundle.origins import find_spec, origin_of
+from bentobatch.bundle.zip_imports import sources_in
 from bentobatch.errors import UsageError
 
 
@@ -34,8 +35,12 @@ class LocalCode:
     foreign: set[str] = field(default_factory=set)
 
 
-def find_local_code(module: str, *, named_by_models: Iterable[str] = ()) -> LocalCode:
+def find_local_code(
+    module: str, *, named_by_models: Iterable[str] = (), archives: Mapping[str, Path] | None = None
+) -> LocalCode:
     """The local code that ``module``, the service's, needs; and the modules that the packed models' pickles name.
+
+    ``archives``: zip files of code by their place in the code folder. What they hold comes before modules of that name.
 
     Raises:
         UsageError: the module is ``__main__`` or has no source file, or a package holds a link that leads out of it.
@@ -49,6 +54,7 @@ def find_local_code(module: str, *, named_by_models: Iterable[str] = ()) -> Loca
         return code
     check_module(module)
     walk = _Walk()
+    walk.take_archives(archives or {})
     walk.follow([module, *sorted({plain_name(name) for name in named_by_models} - {"__main__"})])
     return walk.code
 
@@ -79,6 +85,14 @@ class _Walk:
         self._seen: set[str] = set()
         self._whole: set[str] = set()
         self._queue: deque[str] = deque()
+
+    def take_archives(self, archives: Mapping[str, Path]) -> None:
+        """Take zip files whole, and what the code in them imports from elsewhere."""
+        for place, archive in archives.items():
+            self.code.files[place] = archive
+            for path, source in sources_in(archive).items():
+                self._whole.add(path.partition("/")[0].removesuffix(".py"))
+                self._queue.extend(_imports_in(source, _module_name(path), path))
 
     def follow(self, names: Iterable[str]) -> None:
         """Take the modules of these dotted names, and all that they import."""
@@ -144,12 +158,14 @@ def _module_name(path: str) -> str:
 
 def _imports_of(file: Path, module: str, path: str) -> set[str]:
     """The dotted names that the source of ``module`` imports, inside functions too; "" modules import nothing."""
-    if not module:
-        return set()
+    return _imports_in(file.read_bytes(), module, path) if module else set()
+
+
+def _imports_in(source: bytes, module: str, path: str) -> set[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd escape in the user's text is not ours to complain about
-            tree = ast.parse(file.read_bytes(), str(file))
+            tree = ast.parse(source, path)
     except (SyntaxError, ValueError):  # a template, or code for another Python, that lies in the package
         return set()
     package = module if path.endswith("/__init__.py") else module.rpartition(".")[0]

@@ -28,6 +28,7 @@ from bentobatch.bundle.own_wheel import is_own_requirement, own_requirement, own
 from bentobatch.bundle.package import write_package
 from bentobatch.bundle.requirements import inferred_requirements
 from bentobatch.bundle.staging import refuse_existing, staged
+from bentobatch.bundle.zip_imports import archives_of
 from bentobatch.errors import BundleError, UsageError
 from bentobatch.frameworks.base import BentoServiceArtifact
 from bentobatch.frameworks.metadata import plain
@@ -82,8 +83,6 @@ def _check_service(service: ServiceCore) -> None:
     if bundle_of(cls.__module__) is None:
         check_module(cls.__module__)
         module_of(cls)
-    if service.env.zipimport_archives:
-        raise UsageError("zipimport_archives are not supported yet: unpack the archives into packages of the project")
 
 
 def _write(service: ServiceCore, folder: Path, labels: dict[str, str]) -> None:
@@ -91,7 +90,9 @@ def _write(service: ServiceCore, folder: Path, labels: dict[str, str]) -> None:
     artifacts_folder = code_folder / layout.ARTIFACTS
     artifacts_folder.mkdir(parents=True)
     named = _write_artifacts(service, artifacts_folder)
-    code = find_local_code(type(service).__module__, named_by_models=named)
+    home = bundle_of(type(service).__module__)
+    archives = {} if home is not None else archives_of(service.env, _folders(service))
+    code = find_local_code(type(service).__module__, named_by_models=named, archives=archives)
     for path, source in code.files.items():
         _copy(source, code_folder / path)
     _write_web_content(service, code_folder / layout.WEB_STATIC_CONTENT)
@@ -156,9 +157,7 @@ def _write_environment(service: ServiceCore, folder: Path, code: LocalCode, name
     home = bundle_of(type(service).__module__)
     if home is not None:  # the files that @env names are not here; what they made is in the bundle
         return _copy_environment(home.root.parent, folder)
-    env = service.env
-    module_file = Path(str(module_of(type(service)).__file__))
-    folders = [Path.cwd(), module_file.resolve().parent]
+    env, folders = service.env, _folders(service)
     needed = [package for artifact in service.artifacts.values() for package in artifact.pip_packages]
     needed += [package for api in service.inference_apis for package in api.input.pip_packages]
     wheel = own_wheel()
@@ -190,6 +189,11 @@ def _write_environment(service: ServiceCore, folder: Path, code: LocalCode, name
         (folder / layout.SETUP_SCRIPT).write_text(script, "utf-8")
         described["setup_sh"] = script
     return described
+
+
+def _folders(service: ServiceCore) -> list[Path]:
+    """Where the paths that ``@env`` names are looked for."""
+    return [Path.cwd(), Path(str(module_of(type(service)).__file__)).resolve().parent]
 
 
 def _copy_environment(origin: Path, folder: Path) -> dict[str, Any]:
