@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bentobatch.errors import BentobatchError
+from bentobatch.errors import BentobatchError, ModelError
 from bentobatch.serving.gunicorn_preload import lost_threads, main_thread_can_compute
 
 OWN_WORKER = "bentobatch.serving.gunicorn_worker.BentobatchWorker"
+
+_NO_START = (243, 244)
+"""Exit codes that no model is likely to have."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +51,24 @@ def serve(make: Callable[[bool], Any], options: GunicornOptions) -> None:
     fork without ``preload``.
 
     Raises:
-        BentobatchError: of ``make``, before anything listens (with ``preload``).
+        BentobatchError: of ``make``, with ``preload``.
+        ModelError: a worker could not start.
     """
     from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]  # here and not above: --help must not pay for it
 
-    Arbiter(_application(make, options)).run()
+    class Master(Arbiter):  # type: ignore[misc]
+        """gunicorn takes an exit with 3 or 4 for a worker that cannot start, and stops the whole server; a model may exit
+        with whatever it likes."""
+
+        WORKER_BOOT_ERROR, APP_LOAD_ERROR = _NO_START
+
+    master = os.getpid()
+    try:
+        Master(_application(make, options)).run()
+    except SystemExit as done:
+        if done.code in _NO_START and os.getpid() == master:
+            raise ModelError("a worker could not start; the lines above tell why") from done
+        raise
 
 
 @contextlib.contextmanager
