@@ -17,6 +17,7 @@ from pyarrow import csv as arrow_csv
 
 from bentobatch.formats.csv_rows import misshapen
 from bentobatch.formats.csv_values import FALSE, TRUE, holds_hex, is_hex, read_fields
+from bentobatch.formats.number_rows import odd_csv_rows
 from bentobatch.formats.records import Records
 
 _KINDS = {
@@ -86,6 +87,13 @@ class CsvTypes:
         open = [name for name, column in self._columns.items() if not column.settled]
         if not open:
             return
+        odd = self._odd(records)
+        if odd is not None:
+            if not odd:
+                return
+            keep = np.zeros(len(records), bool)
+            keep[odd] = True
+            records = records.only(keep)
         body = records.body()
         if b"\0" in body or len(records.malformed):
             body = self._sound(records)
@@ -98,6 +106,20 @@ class CsvTypes:
             return
         for name in open:
             self._note(self._columns[name], table.column(name), body, name)
+
+    def _odd(self, records: Records) -> list[int] | None:
+        """The rows that may hold something else than numbers of kinds that were seen; None where all are to be parsed."""
+        if "" not in self._nulls or not all(
+            {"int"} <= column.kinds or {"float"} <= column.kinds or column.settled for column in self._columns.values()
+        ):
+            return None
+        return odd_csv_rows(records, self._delimiter, [self._nothing_new(name) for name in self._names])
+
+    def _nothing_new(self, name: str) -> frozenset[str] | None:
+        column = self._columns.get(name)
+        if column is None or column.settled:
+            return None
+        return frozenset(column.kinds | ({"int"} if "float" in column.kinds else set()))
 
     def _sound(self, records: Records) -> bytes:
         keep = np.ones(len(records), bool)

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from bentobatch.formats.json_guard import deep_rows, holds_beyond, is_plain, parse_line, parse_line_exactly
 from bentobatch.formats.json_rows import read_objects
+from bentobatch.formats.number_rows import odd_json_rows
 from bentobatch.formats.records import Records
 
 _SAMPLE_ROWS = 1000
@@ -109,6 +110,12 @@ class JsonTypes:
             records = records.part(_SAMPLE_ROWS, len(records))
         if not len(records):
             return
+        odd = self._odd(records)
+        if odd is not None:
+            if odd:
+                self._settle_all()  # columns are listed in the order of first sight
+                self._look(records, odd)
+            return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="bentobatch-json")
         self._tried.append(
@@ -119,10 +126,13 @@ class JsonTypes:
 
     def finish(self) -> None:
         """Settle the blocks that are still being tried; called once, after the last ``add``."""
-        while self._tried:
-            self._settle_first()
+        self._settle_all()
         if self._pool is not None:
             self._pool.shutdown()
+
+    def _settle_all(self) -> None:
+        while self._tried:
+            self._settle_first()
 
     def _settle_first(self) -> None:
         records, agrees = self._tried.popleft()
@@ -130,9 +140,30 @@ class JsonTypes:
         if not agrees.result():
             self._look(records)
 
-    def _look(self, records: Records) -> None:
+    def _odd(self, records: Records) -> list[int] | None:
+        """The rows that may widen a type; None where all are to be parsed. Keys are seen without their digits, so a column
+        that nobody has named could be missed."""
+        if self._wanted is None or any(
+            _mentions(records.data, name) for name in self._wanted if name not in self._shapes
+        ):
+            return None
+        return odd_json_rows(records, self._nothing_new())
+
+    def _nothing_new(self) -> dict[str, frozenset[str] | None]:
+        """For each column the kinds of numbers that leave its type as it is; None where any value does."""
+        found: dict[str, frozenset[str] | None] = {}
+        for name, shape in self._shapes.items():
+            type = None if shape is None else shape.arrow()
+            if shape is None or type is None or pa.types.is_string(type):
+                found[name] = None
+            else:
+                found[name] = frozenset(shape.kinds | ({"int"} if pa.types.is_floating(type) else set()))
+        return found
+
+    def _look(self, records: Records, rows: Sequence[int] | None = None) -> None:
+        """Look at all rows one by one, or at those."""
         deep = set(deep_rows(records))
-        for index in range(len(records)):
+        for index in range(len(records)) if rows is None else rows:
             if index in deep:
                 continue
             line = records.row(index)

@@ -70,6 +70,20 @@ class Records:
             inside,
         )
 
+    def only(self, keep: Mask) -> Records:
+        """The rows in ``keep``, with nothing between them in ``data``; meant for a few of many."""
+        sizes = np.cumsum(np.concatenate((_NONE, [0], (self.ends - self.starts)[keep])))
+        places = zip(self.starts[keep].tolist(), self.ends[keep].tolist(), strict=True)
+        return Records(
+            b"".join([self.data[start:stop] for start, stop in places]),
+            self.offset,
+            sizes[:-1],
+            sizes[:-1] + (self.stops - self.starts)[keep],
+            sizes[1:],
+            self.lines[keep],
+            np.searchsorted(np.flatnonzero(keep), self.malformed[keep[self.malformed]]),
+        )
+
     def select(self, keep: Mask) -> bytes:
         """The bytes of the rows in ``keep``, with their line ends, and nothing between them."""
         if keep.all() and len(self):
