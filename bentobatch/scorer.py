@@ -28,6 +28,8 @@ from bentobatch.tasks import InferenceError, InferenceResult, InferenceTask
 CONSECUTIVE_FAILURES = 1_000
 """So many rows in a row failing alone are no bad rows: the model is broken."""
 
+_GPU_OUT_OF_MEMORY = "OutOfMemoryError"
+"""PyTorch's name for it, which is no MemoryError of Python's."""
 _OUTAGES = frozenset({"ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "TimeoutException", "RetryError"})
 
 
@@ -218,13 +220,18 @@ class Scorer:
                 f"api {self.api.name!r} called sys.exit({error.code!r}) while it was scoring; remove that call"
             ) from error
         except MemoryError as error:
-            raise UnavailableError(
-                f"api {self.api.name!r} ran out of memory; use smaller batches (--batch-rows) or fewer --workers"
-            ) from error
+            raise self._out_of_memory("") from error
         except Exception as error:
+            if type(error).__name__ == _GPU_OUT_OF_MEMORY:
+                raise self._out_of_memory(" on the GPU") from error
             if is_outage(error):
                 raise UnavailableError(f"api {self.api.name!r} could not reach a service: {_line(error)}") from error
             raise
+
+    def _out_of_memory(self, where: str) -> UnavailableError:
+        return UnavailableError(
+            f"api {self.api.name!r} ran out of memory{where}; use smaller batches (--batch-rows) or fewer --workers"
+        )
 
     def _wrong_length(self, got: int, expected: int) -> ModelError:
         return ModelError(

@@ -157,6 +157,24 @@ def test_a_single_item_api_is_called_row_by_row() -> None:
     assert [item.stage for item in scored.bad] == ["model", "discard"]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "ran out of memory;"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "ran out of memory on the GPU;"),
+    ],
+    ids=["this machine's", "a GPU's, by PyTorch's name"],
+)
+def test_memory_that_runs_out_is_no_rows_fault(error: Exception, told: str) -> None:
+    """The split may be tried again, with smaller batches or fewer workers."""
+
+    def predict(self: Any, batch: pa.RecordBatch) -> Any:
+        raise error
+
+    with pytest.raises(UnavailableError, match=told):
+        scorer_of(predict).score(numbers(1, 2, 3, 4))
+
+
 @pytest.mark.parametrize("error", [ConnectionError("reset"), TimeoutError("late"), bentobatch.Retryable("later")])
 def test_an_outage_is_no_bad_row(error: Exception) -> None:
     """A service out of reach is not the row's fault: the whole batch is to be tried again."""

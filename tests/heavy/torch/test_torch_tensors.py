@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bentobatch.adapters import DefaultOutput, TorchTensorInput
+from bentobatch.devices import on_device
 from bentobatch.errors import UsageError
 from tests.conformance.adapter_suite import InputAdapterSuite
 
@@ -56,3 +57,14 @@ def test_the_tensor_is_the_functions_own():
     assert DefaultOutput().columns(tensor).num_columns == 2
     with pytest.raises(UsageError, match="takes no array of object"):
         TorchTensorInput().convert(pa.record_batch({"x": ["a"], "y": ["b"]}))
+
+
+def test_the_tensor_lies_where_models_are_loaded():
+    """The device that is asked for, unless the adapter names one; one that is not there is told in a line."""
+    batch = pa.record_batch({"a": [1.0], "b": [2.0]})
+    with on_device("cpu"):
+        assert TorchTensorInput(["a", "b"]).convert(batch).args[0].device.type == "cpu"
+    with on_device("cuda:77"), pytest.raises(UsageError, match="device cuda:77 is not available here"):
+        TorchTensorInput(["a", "b"]).convert(batch)
+    with on_device("cuda:77"):
+        assert TorchTensorInput(["a", "b"], device="cpu").convert(batch).args[0].device.type == "cpu"
