@@ -45,6 +45,9 @@ def readme(manifest: Mapping[str, Any]) -> str:
         "    import bentobatch",
         '    service = bentobatch.load(".")',
         "",
+        f"`pip install .` makes a package of it (`import {name}; {name}.load()`) with the command `{name} run`, and",
+        "`bentobatch containerize .` an image that serves and scores.",
+        "",
         "## Apis",
         "",
     ]

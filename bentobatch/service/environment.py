@@ -35,7 +35,8 @@ class Environment:
     kin, or into ``requirements_txt_file``, which replaces all other pip options. ``infer_pip_packages``: add what the
     code and the packed models need. ``conda_override_channels``: use ``conda_channels`` only. ``conda_env_yml_file``
     replaces all other conda options. ``setup_sh``: a shell script, or its path. ``zipimport_archives``: paths of zip
-    files to import from, which go along as they are. Paths are relative to the working directory at saving, or to the service's own folder.
+    files to import from, which go along as they are. Paths are relative to the working directory at saving, or to the
+    service's own folder.
 
     Raises:
         UsageError: a value has the wrong type, or characters that would mean something else where it is written.

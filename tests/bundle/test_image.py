@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +41,9 @@ def doubler(folder: Path, *, image: str | None = None) -> Path:
     """A bundle that asks for nothing but bentobatch, and has a setup script."""
     with project(folder / "p", {"service.py": SERVICE.format(image=image)}, "service") as module:
         return Path(module.Doubler().save_to_dir(folder / "bundle", version="v1"))
+
+
+TOKEN = "a-token-that-is-long-enough"
 
 
 class Made(NamedTuple):
@@ -158,6 +165,59 @@ def test_the_entry_point_makes_the_command_of_arguments_and_variables(
     (tmp_path / "bentobatch").chmod(0o755)
     out = made.run(*arguments, PATH=f"{tmp_path}:{made.variables['PATH']}", **variables)
     assert out.strip() == expected.replace("BUNDLE", str(made.bundle))
+
+
+@pytest.fixture(scope="module")
+def served(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a container that was started as SageMaker does, with one of our choice and a token."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("served") / "log"
+    variables = {**made.variables, "SAGEMAKER_BIND_TO_PORT": str(port), "BENTOBATCH_TOKEN": TOKEN}
+    command = ["sh", str(made.bundle / "docker-entrypoint.sh"), "serve"]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, cwd="/", env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as server,
+    ):
+        try:
+            for _ in range(600):
+                if server.poll() is not None or answer(port, "/ping") == 200:
+                    break
+                time.sleep(0.1)
+            assert server.poll() is None, log.read_text()
+            yield port
+        finally:
+            server.terminate()
+
+
+def answer(port: int, path: str, body: bytes | None = None, **headers: str) -> int | bytes:
+    """The body that a POST is answered with, else the status; 0 where nobody listens."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(
+            "GET" if body is None else "POST", path, body, {"Content-Type": "application/json", **headers}
+        )
+        response = connection.getresponse()
+        data = response.read()
+        return data if body is not None and response.status == 200 else response.status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_a_container_serves_to_those_who_have_the_token(made: Made, served: int) -> None:
+    """Under the api's route, and under SageMaker's; its health check says that it is well."""
+    assert answer(served, "/predict", b"4") == 401
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    found = answer(served, "/predict", b"4", **token)
+    assert isinstance(found, bytes)
+    assert found == answer(served, "/invocations", b"4", **token)
+    assert found.strip() == b"8"
+    assert made.run("healthcheck", BENTOBATCH_PORT=str(served)) == ""
 
 
 def test_the_health_check_fails_where_nothing_answers(made: Made) -> None:
