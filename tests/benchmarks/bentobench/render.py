@@ -8,6 +8,7 @@ from typing import Any
 
 from bentobench import chart
 from bentobench.results import peers_key
+from bentobench.sections import with_section_of
 from bentobench.stats import middle, speed_ratio, spread
 from bentobench.targets import Target, targets
 
@@ -33,7 +34,9 @@ not near 0, the machine was not quiet.
 def write(sessions: Sessions, docs: Path, names: Sequence[str]) -> None:
     """Both files, in the folder ``docs``."""
     docs.mkdir(parents=True, exist_ok=True)
-    (docs / "performance.md").write_text(page(sessions, names))
+    path = docs / "performance.md"
+    old = path.read_text() if path.exists() else ""
+    path.write_text(with_section_of(old, page(sessions, names)))
     (docs / "performance.svg").write_text(chart.draw(sessions, names))
 
 
