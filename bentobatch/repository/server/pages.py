@@ -215,7 +215,9 @@ def commands(entry: Entry) -> list[Command]:
             Command(f"Run {api}", f"bentobatch run {tag} {api} --input-file rows.parquet --output-file scored.parquet")
             for api in plain
         ),
+        Command("Serve", f"bentobatch serve {tag}"),
         Command("Retrieve", f"bentobatch retrieve {tag} --target-dir ./{entry.name}_{entry.version}"),
+        Command("Containerize", f"bentobatch containerize {tag}"),
     ]
 
 

@@ -104,7 +104,7 @@ def test_a_walk_from_the_list_to_a_version_and_its_deletion(
         page.locator(".copy").nth(2).click()
         page.get_by_text("Copied").wait_for()
     lines = page.locator("[data-copy]").count()
-    assert lines >= 4  # how to use this repository, run, retrieve; the digest
+    assert lines == 6  # how to use this repository, run, serve, retrieve, containerize; the digest
     assert page.locator(".copy").count() == (lines if script else 0)
     page.get_by_role("link", name="Delete…").click()
     shot(page, f"{name}-5-delete")

@@ -121,7 +121,9 @@ def test_a_versions_page_has_all_that_is_known(client: FlaskClient, stored: Loca
         "six",
         "bentobatch config set repository_url=http://localhost",
         "bentobatch run Iris:1 predict --input-file rows.parquet --output-file scored.parquet",
+        "bentobatch serve Iris:1",
         "bentobatch retrieve Iris:1 --target-dir ./Iris_1",
+        "bentobatch containerize Iris:1",
     ):
         assert part in shown, part
     assert client.get("/bundles/Iris/latest").status_code == 200
@@ -144,7 +146,7 @@ def test_the_commands_that_are_shown_are_commands(client: FlaskClient, filled: L
     from bentobatch.cli.main import cli
 
     lines = re.findall(r"data-copy><code>(bentobatch [^<]+)</code>", client.get("/bundles/Iris/1").text)
-    assert len(lines) == 3
+    assert len(lines) == 5
     for line in lines:
         name, *words = line.split()[1:]
         with cli.commands[name].make_context(name, words):
