@@ -64,6 +64,11 @@ TABLES: dict[str, dict[str, Plugin]] = {
             f"{_FRAMEWORK}.statsmodels:StatsmodelsModelArtifact", "pip install statsmodels"
         ),
         "MLflowModelArtifact": Plugin(f"{_FRAMEWORK}.mlflow:MLflowModelArtifact", "pip install bentobatch[mlflow]"),
+        "SpacyModelArtifact": Plugin(f"{_FRAMEWORK}.spacy:SpacyModelArtifact", "pip install bentobatch[spacy]"),
+        "FasttextModelArtifact": Plugin(
+            f"{_FRAMEWORK}.fasttext:FasttextModelArtifact", "pip install bentobatch[fasttext]"
+        ),
+        "H2oModelArtifact": Plugin(f"{_FRAMEWORK}.h2o:H2oModelArtifact", "pip install bentobatch[h2o]"),
         "SkopsModelArtifact": Plugin(f"{_FRAMEWORK}.skops:SkopsModelArtifact", "pip install skops"),
         "PytorchModelArtifact": Plugin(f"{_FRAMEWORK}.pytorch:PytorchModelArtifact", "pip install bentobatch[torch]"),
         "PytorchLightningModelArtifact": Plugin(

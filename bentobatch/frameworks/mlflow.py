@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import yaml
 
 from bentobatch.errors import BundleError, MissingDependencyError, UsageError
+from bentobatch.frameworks import onnx_tables
 from bentobatch.frameworks.base import BentoServiceArtifact
 from bentobatch.frameworks.libraries import library
 from bentobatch.frameworks.unpickle import pickles_refused, refuse_if_pickles_are_refused
@@ -78,7 +80,9 @@ class MLflowModelArtifact(BentoServiceArtifact):
         if pickles_refused.get():
             self._refuse_pickle(source)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow 3 reports its use, unless told not to
-        pyfunc = library("mlflow.pyfunc", self.owner)
+        with warnings.catch_warnings():  # MLflow warns of its own type hints
+            warnings.simplefilter("ignore")
+            pyfunc = library("mlflow.pyfunc", self.owner)
         try:
             return pyfunc.load_model(str(source), suppress_warnings=True)
         except ModuleNotFoundError as error:
@@ -102,10 +106,15 @@ class MLflowModelArtifact(BentoServiceArtifact):
 
 
 def predict_table(model: Any, table: pd.DataFrame) -> Any:
-    """What a loaded pyfunc says of each row. A dict of arrays becomes a DataFrame, and one column (N, 1) a plain one."""
+    """What a loaded pyfunc says of each row. A dict of arrays becomes a DataFrame, and one column (N, 1) a plain one.
+
+    An ONNX model's session is asked by onnx_tables, since MLflow flattens outputs of several values for each row.
+    """
     import numpy as np
     import pandas as pd
 
+    if model.metadata.flavors["python_function"]["loader_module"] == "mlflow.onnx":
+        return onnx_tables.predict_table(model.get_raw_model(), table)
     result = model.predict(table)
     if isinstance(result, dict):
         return pd.DataFrame({name: list(np.asarray(values)) for name, values in result.items()})

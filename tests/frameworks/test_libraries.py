@@ -20,6 +20,9 @@ LIBRARIES = {
     "CatBoostModelArtifact": "catboost",
     "StatsmodelsModelArtifact": "statsmodels",
     "SkopsModelArtifact": "skops",
+    "SpacyModelArtifact": "spacy",
+    "FasttextModelArtifact": "fasttext",
+    "H2oModelArtifact": "h2o",
 }
 
 
