@@ -72,6 +72,8 @@ class DataframeInput(TabularInput):
 
 def _settled(batch: pa.RecordBatch, declared: Sequence[Declared | None]) -> tuple[pa.RecordBatch, list[BadRow]]:
     """The good rows in their declared types, and the bad rows. Formats cast already; other callers may not have."""
+    if all(map(_needs_nothing, batch.schema.types, declared)):
+        return batch, []
     arrays, problems = [], dict[int, str]()
     for name, column, each in zip(batch.schema.names, batch.columns, declared, strict=True):
         array, bad = _settled_column(column, each)
@@ -86,6 +88,10 @@ def _settled(batch: pa.RecordBatch, declared: Sequence[Declared | None]) -> tupl
         good[list(problems)] = False
         settled = settled.filter(pa.array(good))
     return settled, [BadRow(row, "convert", "ValueError", problems[row]) for row in sorted(problems)]
+
+
+def _needs_nothing(kind: pa.DataType, declared: Declared | None) -> bool:
+    return declared is None or declared.arrow is None or (declared.categories is None and _is_settled(kind, declared))
 
 
 def _settled_column(column: pa.Array, declared: Declared | None) -> tuple[pa.Array, dict[int, str]]:

@@ -22,7 +22,6 @@ from bentobatch.serving.scoring import Answer
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 _OFFERS = (JSON, ARROW, CSV)
 _CONTENT_TYPES = {JSON: JSON, CSV: "text/csv; charset=utf-8; header=present", ARROW: ARROW}
-_PLAIN = frozenset({pa.float64(), pa.int64(), pa.string(), pa.bool_(), pa.float32(), pa.int32()})
 
 
 @lru_cache(maxsize=256)
@@ -65,12 +64,11 @@ def written(answer: Answer, media: str, *, orient: str, single: bool) -> tuple[s
 
 
 def _json(answer: Answer, orient: str, single: bool) -> bytes:
+    if answer.values is not None:
+        return _dumped(answer.values[0] if single else answer.values)
     columns = answer.columns
     if answer.form == "values" and columns.num_columns == 1:
-        column = columns.column(0)
-        values = column.to_pylist() if column.type in _PLAIN and not columns.schema.metadata else None
-        if values is None or is_json(columns.schema.field(0)):
-            values = _values(columns, 0)
+        values = _values(columns, 0)
         return _dumped(values[0] if single else values)
     names = columns.schema.names
     lists = [_values(columns, position) for position in range(columns.num_columns)]

@@ -113,17 +113,27 @@ def utf8_of(content: bytes, media: MediaType) -> bytes:
         RequestError: 415 an unknown charset, 400 the text is not in it.
     """
     charset = media.parameters.get("charset", "utf-8")
-    try:
-        codec = codecs.lookup(charset).name
-    except (LookupError, ValueError):
-        codec = ""
-    if codec.replace("iso8859-1", "latin_1") not in _TEXT_CODECS:
+    codec = _codec(charset)
+    if codec is None:
         raise RequestError(415, f"the charset {charset[:40]!r} is not taken: utf-8 is best")
+    if codec == "utf-8" and content.isascii():
+        return content
     try:
         text = content.decode(codec)
         return content if codec == "utf-8" else text.encode()
     except UnicodeError as error:
-        raise RequestError(400, f"the body is not in the charset {charset[:40]}: {error.reason}") from error  # type: ignore[attr-defined]
+        reason = error.reason if isinstance(error, (UnicodeDecodeError, UnicodeEncodeError)) else str(error)
+        raise RequestError(400, f"the body is not in the charset {charset[:40]}: {reason}") from error
+
+
+@lru_cache(maxsize=64)
+def _codec(charset: str) -> str | None:
+    """Python's name of a character set, None for what is none; some of Python's codecs inflate, or do worse."""
+    try:
+        name = codecs.lookup(charset).name.replace("iso8859-1", "latin_1")
+    except (LookupError, ValueError):
+        return None
+    return name if name in _TEXT_CODECS else None
 
 
 def parts_of(content: bytes, media: MediaType, most: int) -> list[Part]:

@@ -211,7 +211,14 @@ def join_rows(pieces: Sequence[Rows]) -> pa.RecordBatch:
 
 
 def _batch_of(matrix: np.ndarray[Any, Any], schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array(column) for column in np.ascontiguousarray(matrix.T)], schema=schema)
+    rows, width = matrix.shape
+    values = pa.py_buffer(np.ascontiguousarray(matrix.T))
+    kind, size = pa.float64(), rows * matrix.itemsize
+    columns = [
+        pa.Array.from_buffers(kind, rows, [None, values.slice(place * size, size)], null_count=0)
+        for place in range(width)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _feature_names(scorer: Scorer) -> tuple[str, ...] | None:

@@ -37,13 +37,15 @@ class Answer:
     positions count within the request. Where every row is bad and the api declares no output schema it has no columns.
 
     ``form`` is what the api returned: "values" of one column, the rows of a "matrix", or a "table" whose columns have names
-    of their own. ``results`` are the InferenceResults among what it returned, by the row in the request."""
+    of their own. ``results`` are the InferenceResults among what it returned, by the row in the request. ``values`` are those
+    of the one column as Python's own, where that was cheap to make for all requests at once."""
 
     rows: int
     columns: pa.RecordBatch
     bad: tuple[BadRow, ...] = ()
     form: Form = "values"
     results: Mapping[int, InferenceResult] = field(default_factory=lambda: _NO_RESULTS)
+    values: Sequence[Any] | None = None
 
 
 Outcome = Answer | BentobatchError
@@ -107,8 +109,13 @@ class JoinedScorer:
             bad[owner].append(replace(item, index=item.index - bounds[owner]))
         whole = self._whole(scored) if self._kept.results else None
         form = _form(self._kept.results[0]) if self._kept.results else "values"
+        values = _listed(whole) if whole is not None and form == "values" else None
         outcomes: list[Outcome] = []
         for start, stop, lost in zip(bounds, bounds[1:], bad, strict=False):
+            if values is not None and not lost:
+                columns = whole.slice(start, stop - start)  # type: ignore[union-attr]  # where there are values
+                outcomes.append(Answer(stop - start, columns, (), form, letters.of(start, stop), values[start:stop]))
+                continue
             if len(lost) == stop - start:
                 columns = self._no_columns(stop - start)
             elif whole is not None:
@@ -272,6 +279,18 @@ def _same_types(result: Any) -> bool:
             return bool(min(result) >= -(2**63) and max(result) < 2**63)
         return types in ({float}, {str}, {bool})
     return True  # Arrow's own arrays and tables
+
+
+def _listed(columns: pa.RecordBatch) -> list[Any] | None:
+    """The values of a lone column of numbers or truth values."""
+    schema = columns.schema
+    if len(schema) != 1 or schema.field(0).metadata:
+        return None
+    kind = schema.types[0]
+    if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or kind == pa.float64()):
+        return None
+    values: list[Any] = columns.column(0).to_pylist()
+    return values
 
 
 def _form(result: Any) -> Form:
