@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from bentobatch.errors import DataError
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):  # and no frozen dataclass, which costs four times as much to make
     """A request whose body was read. ``route`` has no slash at its ends; names of ``headers`` are in lower case, and where
     a header came twice its values are joined by a comma. ``query`` is what follows the question mark. ``request_id`` is
     of ``request_id_of``; ``received_at`` is a time of time.monotonic(). ``body`` is as it was sent, still compressed."""
 
     route: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     query: str = ""
     request_id: str = ""
     received_at: float = 0.0
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """What goes back. ``headers`` have neither Content-Length nor Connection: these are the server's own. With ``close``
     the server ends the connection, since the rest of the request was not read."""
 

@@ -24,7 +24,6 @@ from bentobatch.serving.measures import (
     STATISTICS_CELLS,
     Cells,
     Histogram,
-    Slice,
     Statistics,
     cells_of,
 )
@@ -46,7 +45,7 @@ class RequestCounts:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
         self._lock = threading.Lock()
-        self.seconds = Histogram(SECONDS, Slice(cells, len(STATUSES)))
+        self.seconds = Histogram(SECONDS, cells[len(STATUSES) :])
 
     def add(self, status: int, seconds: float) -> None:
         """A request was answered so, after so long."""
@@ -67,7 +66,7 @@ class ApiCounts:
 
     def __init__(self, cells: Cells) -> None:
         self.requests = RequestCounts(cells)
-        self.statistics = Statistics(Slice(cells, _REQUEST_CELLS))
+        self.statistics = Statistics(cells[_REQUEST_CELLS:])
 
 
 class Counts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 START_ROWS = 8
 BACK_OFF = 0.9
@@ -19,28 +19,14 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Cells(Protocol):
-    """Numbers by their places: a list, or shared memory."""
-
-    def __getitem__(self, index: int, /) -> float: ...
-
-    def __setitem__(self, index: int, value: float, /) -> None: ...
+Cells = Any
+"""Numbers by their places: a memoryview of doubles, whose slices are the same memory, or a list, to read only. (memoryview
+has no type parameter before Python 3.13.)"""
 
 
-class Slice:
-    """The cells of another from ``start`` on."""
-
-    __slots__ = ("_cells", "_start")
-
-    def __init__(self, cells: Cells, start: int) -> None:
-        self._cells = cells
-        self._start = start
-
-    def __getitem__(self, index: int) -> float:
-        return self._cells[self._start + index]
-
-    def __setitem__(self, index: int, value: float) -> None:
-        self._cells[self._start + index] = value
+def own_cells(count: int) -> Cells:
+    """Cells of this process alone."""
+    return memoryview(bytearray(8 * count)).cast("d")
 
 
 class RowCap:
@@ -104,7 +90,7 @@ class Histogram:
 
     def __init__(self, bounds: tuple[float, ...], cells: Cells | None = None) -> None:
         self.bounds = bounds
-        self._cells: Cells = [0.0] * cells_of(bounds) if cells is None else cells
+        self._cells: Cells = own_cells(cells_of(bounds)) if cells is None else cells
 
     @property
     def counts(self) -> list[int]:
@@ -114,7 +100,7 @@ class Histogram:
     @property
     def sum(self) -> float:
         """Of all values."""
-        return self._cells[len(self.bounds) + 1]
+        return float(self._cells[len(self.bounds) + 1])
 
     @property
     def count(self) -> int:
@@ -174,18 +160,18 @@ class Statistics:
     row_cap = _Cell(11)
 
     def __init__(self, cells: Cells | None = None) -> None:
-        self._cells: Cells = [0.0] * STATISTICS_CELLS if cells is None else cells
+        self._cells: Cells = own_cells(STATISTICS_CELLS) if cells is None else cells
         start = len(_NAMES)
         found: dict[str, Histogram] = {}
         for name, bounds in HISTOGRAMS.items():
-            found[name] = Histogram(bounds, Slice(self._cells, start))
+            found[name] = Histogram(bounds, self._cells[start : start + cells_of(bounds)])
             start += cells_of(bounds)
         self.batch_rows, self.batch_requests = found["batch_rows"], found["batch_requests"]
         self.wait_seconds, self.predict_seconds = found["wait_seconds"], found["predict_seconds"]
 
     def copy(self) -> Statistics:
         """The counts as they are now."""
-        return Statistics([self._cells[index] for index in range(STATISTICS_CELLS)])
+        return Statistics(list(self._cells))
 
     def started(self, waits: Sequence[float], rows: int) -> None:
         """A batch of ``rows`` rows went out, whose requests have waited so many seconds each."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from bentobatch.rows import BadRow
 from bentobatch.serving.call import Call, Reply
@@ -34,7 +33,7 @@ def refusal_of(answer: Answer, call: Call) -> Reply:
     reply = problem(
         _status(said, _BY_STAGE[first.stage]), told + more, kind=kind, request_id=call.request_id, rows=answer.bad
     )
-    return replace(reply, headers=(*reply.headers, *_headers(said))) if said is not None else reply
+    return reply._replace(headers=(*reply.headers, *_headers(said))) if said is not None else reply
 
 
 def with_results(reply: Reply, answer: Answer) -> Reply:
@@ -42,7 +41,7 @@ def with_results(reply: Reply, answer: Answer) -> Reply:
     if answer.rows != 1:
         return reply
     result = answer.results[0]
-    return replace(reply, status=_status(result, 200, least=200), headers=(*reply.headers, *_headers(result)))
+    return reply._replace(status=_status(result, 200, least=200), headers=(*reply.headers, *_headers(result)))
 
 
 def _told(bad: BadRow) -> str:

@@ -29,6 +29,7 @@ class Request(ABC):
 
     def __init__(self, rows: Rows, deadline: float | None = None) -> None:
         self.rows = rows
+        self.size = len(rows)
         self.deadline = deadline
         self.arrived = 0.0
         self.taken = 0
@@ -37,7 +38,7 @@ class Request(ABC):
     @property
     def left(self) -> int:
         """How many of its rows have not gone to the api yet."""
-        return len(self.rows) - self.taken
+        return self.size - self.taken
 
     @abstractmethod
     def claim(self) -> bool:
@@ -111,7 +112,7 @@ class Waiting:
             DataError: the request has more rows than may ever wait.
             UnavailableError: the queue is closed.
         """
-        size = len(request.rows)
+        size = request.size
         if self.closed:
             raise UnavailableError("this server is stopping and takes no more requests; send it again, to another one")
         if size > self.max_queue_rows:
@@ -140,8 +141,9 @@ class Waiting:
         request.arrived = now
         self._requests[request] = None
         self.rows += size
-        self._statistics.admitted += 1
-        self._note()
+        found = self._statistics
+        found.admitted += 1
+        found.waiting_requests, found.waiting_rows = len(self._requests), self.rows
 
     def _needed(self, more: int, now: float) -> float:
         """Seconds until all that waits now, and ``more`` rows, will be answered, as far as one can tell."""
@@ -209,7 +211,7 @@ class Waiting:
     def _put(self, request: Request, batch: Batch) -> bool:
         """Whether nothing may be added to the batch after this."""
         size = min(request.left, self.cap.rows) if self.joins else request.left
-        whole = size == len(request.rows)
+        whole = size == request.size
         alone = not self.joins or request.rows.kind is None or not whole
         batch.requests.append(request)
         batch.pieces.append(request.rows if whole else request.rows.part(request.taken, request.taken + size))
@@ -257,7 +259,8 @@ class Waiting:
     def _count(self, outcome: Outcome) -> None:
         if isinstance(outcome, Answer):
             self._statistics.answered += 1
-            self._statistics.bad_rows += len(outcome.bad)
+            if outcome.bad:
+                self._statistics.bad_rows += len(outcome.bad)
         elif isinstance(outcome, DeadlineError):
             self._statistics.expired += 1
         else:

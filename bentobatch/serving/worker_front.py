@@ -194,10 +194,12 @@ class _ApiRequest(Request):
 
 
 def _call(endpoint: Endpoint, exchange: Exchange) -> Call:
-    headers: dict[str, str] = {}
-    for name, value in exchange.headers:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers}
+    if len(headers) < len(exchange.headers):
+        headers = {}
+        for name, value in exchange.headers:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            headers[key] = f"{headers[key]},{text}" if key in headers else text
     return Call(
         endpoint.route,
         headers,

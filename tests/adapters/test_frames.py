@@ -198,3 +198,17 @@ def _timed(work):
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
+
+
+def test_a_frame_of_floats_alone_is_what_it_would_be_beside_other_columns() -> None:
+    """The short way for it gives the same values, names, index and memory, all of the frame's own."""
+    values = {"b": [1.5, float("nan"), 0.0], "a": [float("inf"), 2.0, -0.0]}
+    short = frame_of(pa.record_batch({name: pa.array(column, from_pandas=False) for name, column in values.items()}))
+    long = frame_of(pa.record_batch({**values, "c": [1, 2, 3]}))[["b", "a"]].copy()
+    pd.testing.assert_frame_equal(short, long, check_exact=True)
+    assert short.columns.dtype == long.columns.dtype
+    assert short.to_numpy().strides == long.to_numpy().strides
+    short.columns.name = "mine"
+    short.loc[0, "a"] = 7.0
+    again = frame_of(pa.record_batch({name: pa.array(column, from_pandas=False) for name, column in values.items()}))
+    assert (again.columns.name, again.loc[0, "a"]) == (None, float("inf"))
