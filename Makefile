@@ -29,7 +29,7 @@ endif
 # uv is used where it is new enough to install dependency groups.
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e '--group' && command -v uv)
 
-.PHONY: help setup test test-frameworks lint format demo crash bench bench-peers bench-online clean check-machine
+.PHONY: help setup test test-frameworks test-environments lint format demo crash bench bench-peers bench-online clean check-machine
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -64,6 +64,9 @@ test-frameworks: check-machine ## run the tests of heavy frameworks, each group 
 		$$python -m pip install --quiet --disable-pip-version-check --editable . --group frameworks-$$name; \
 		$$python -m pytest tests/heavy/$$name; \
 	done
+
+test-environments: $(STAMPS)/test ## run the tests of environments that need a network, and old Pythons
+	@$(BIN)/python -m pytest tests/heavy/environments
 
 N ?= 1000
 crash: $(STAMPS)/test ## kill runs at N instants and compare (N=1000; hours)

@@ -27,6 +27,7 @@ from bentobatch.bundle.manifest import Manifest, read_manifest
 from bentobatch.bundle.policy import check_policy
 from bentobatch.devices import asked_device
 from bentobatch.errors import BentobatchError, BundleError, MissingDependencyError, UsageError
+from bentobatch.frameworks.hosted_models import ModelHost, model_host
 from bentobatch.frameworks.unpickle import class_resolver, function_builtins, pickles_refused
 from bentobatch.legacy.advice import explain
 from bentobatch.legacy.loading import make_service
@@ -47,11 +48,18 @@ class Origin:
     allow_pickle: bool = True
 
 
-def load(path: str | os.PathLike[str], *, digest: str | None = None, allow_pickle: bool = True) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    digest: str | None = None,
+    allow_pickle: bool = True,
+    model_python: str | None = None,
+) -> Any:
     """The service in the bundle at ``path``, with its models, ready to be called. Runs the bundle's code.
 
     ``digest``: the content digest that the bundle must have (64 hexadecimal digits; "sha256:" before them is taken
-    too). ``allow_pickle=False`` refuses models that are stored as pickles.
+    too). ``allow_pickle=False`` refuses models that are stored as pickles. ``model_python``: the interpreter of an older
+    Python, in a process of which pickled models are held, instead of here.
 
     Raises:
         NoInputError: there is no bundle.
@@ -65,7 +73,7 @@ def load(path: str | os.PathLike[str], *, digest: str | None = None, allow_pickl
     cls = _service_class(code, manifest)
     if code.provided is not None:
         cls._bento_service_bundle_path = str(root)  # type: ignore[attr-defined]  # BentoML's, where services found files
-    with _names_of(code, manifest, allow_pickle=allow_pickle):
+    with _names_of(code, manifest, allow_pickle=allow_pickle), _hosting(model_python):
         service = make_service(cls, lambda made: _load_artifacts(made, root, manifest, code))
     state = vars(service)
     state["_version"] = manifest.service_version  # set_version would put @ver's numbers before it once more
@@ -75,6 +83,16 @@ def load(path: str | os.PathLike[str], *, digest: str | None = None, allow_pickl
     state["_device"] = asked_device()  # for the tensors that its apis get
     state[_ORIGIN] = Origin(str(root), manifest.digest, allow_pickle)
     return service
+
+
+@contextlib.contextmanager
+def _hosting(python: str | None) -> Iterator[None]:
+    """Have pickled models loaded in a process of ``python``."""
+    token = model_host.set(None if python is None else ModelHost(python))
+    try:
+        yield
+    finally:
+        model_host.reset(token)
 
 
 def load_class(path: str | os.PathLike[str], digest: str, module: str, name: str) -> Any:

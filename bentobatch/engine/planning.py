@@ -25,7 +25,6 @@ from bentobatch.engine.place import place_of
 from bentobatch.engine.plan import PLAN_VERSION, Plan, Split, schema_to_text, split_key
 from bentobatch.engine.probe import memory_errors, probe_cost, probe_predictions
 from bentobatch.engine.store import Store, is_url, store_at
-from bentobatch.environments.installed import installed
 from bentobatch.errors import DataError, UsageError
 from bentobatch.expectations import check_columns, parse
 from bentobatch.formats.base import FileScan, Format, InputFile, ScanOptions
@@ -60,6 +59,8 @@ class Planner:
     ) -> None:
         self.doing = doing or (lambda _: None)
         self.probe_deaths = 0
+        self.environment: Mapping[str, Any] | None = None
+        """What is installed where the bundle runs, for a job with an ``env``."""
         self.job = job
         self.service = service
         self.api: InferenceAPI = service.get_inference_api(job.api)
@@ -347,7 +348,6 @@ class Planner:
     ) -> Plan:
         job = self.job
         joined = _joins(job, scans)
-        environment = None if job.env is None else installed()
         kinds = device_kinds(self.service)
         devices = on_gpu(kinds)
         values = digest_of(
@@ -361,7 +361,7 @@ class Planner:
                 "chunks": [job.batch_rows, job.batch_bytes],
                 "text": [job.delimiter, job.nulls],
                 "part": part_format(job, joined=joined),
-                **({} if environment is None else {"environment": environment}),
+                **({} if self.environment is None else {"environment": self.environment}),
                 **({"devices": devices} if devices else {}),
             }
         )
@@ -388,7 +388,7 @@ class Planner:
             parent=self.parent,
             sources=tuple(self.sources),
             joined=joined,
-            environment=environment,
+            environment=self.environment,
             devices=devices,
             groups=self.groups,
         )

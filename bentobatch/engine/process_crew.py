@@ -26,6 +26,7 @@ import bentobatch
 from bentobatch.engine.crew import PROBING, Crew, OnRows, Outcome, PlanSummary
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.wire import Wire, error_from_json
+from bentobatch.environments import Interpreters
 from bentobatch.errors import DataError, ModelError
 
 _LOG = logging.getLogger("bentobatch")
@@ -259,20 +260,26 @@ class ProcessCrew(Crew):
     def _child(self) -> Child:
         """A new worker process with the bundle loaded."""
         assert self._job is not None
-        child = _started(self._python())
+        where = self._interpreters()
+        child = _started(where.worker)
         self._children.append(child)
-        message = {"do": "open", "job": self._job.to_json(), "storage_options": self._storage_options}
+        message = {
+            "do": "open",
+            "job": self._job.to_json(),
+            "storage_options": self._storage_options,
+            "model_python": where.models,
+        }
         self._ask(child, message, doing="the bundle was being loaded")
         return child
 
-    def _python(self) -> str | None:
-        """The interpreter of the job's environment, which is built at first use; None where that is this process's."""
+    def _interpreters(self) -> Interpreters:
+        """Those of the job's environment, which is built at first use."""
         assert self._job is not None
         if self._job.env is None:
-            return None
-        from bentobatch.environments.choosing import interpreter_for  # most runs do without
+            return Interpreters()
+        from bentobatch.environments.choosing import interpreters_for  # most runs do without
 
-        return interpreter_for(self._job.env, self._job.bundle, self._job.bundle_digest)
+        return interpreters_for(self._job.env, self._job.bundle, self._job.bundle_digest)
 
     def _ready(self) -> Child:
         """A worker process that knows the plan and runs nothing."""

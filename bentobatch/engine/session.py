@@ -38,11 +38,19 @@ from bentobatch.service.core import ServiceCore
 class Session:
     """One process's view of a job. Threads may run splits of it at the same time."""
 
-    def __init__(self, job: BatchJob, *, storage_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        job: BatchJob,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        model_python: str | None = None,
+    ) -> None:
+        """``model_python``: the interpreter of an older Python that holds the models (see frameworks.hosted_models)."""
         self.job = job
         self.storage_options = storage_options
         self.store: Store = store_at(place_of(job).state, storage_options)
-        self.service: ServiceCore = loaded(job.bundle, job.bundle_digest, job.allow_pickle, job.device)
+        self.service: ServiceCore = loaded(job.bundle, job.bundle_digest, job.allow_pickle, job.device, model_python)
+        self.environment = None if job.env is None else installed(model_python)
         self._plan: Plan | None = None
         self._scorer: Scorer | None = None
 
@@ -67,6 +75,7 @@ class Session:
         """
         planner = planner_of(self.job, self.service, storage_options=self.storage_options, doing=doing)
         planner.probe_deaths = probe_deaths
+        planner.environment = self.environment
         self.use_plan(planner.plan())
         plan = self.plan
         record = committed(plan, place_of(plan.job), self.store, self.storage_options)
@@ -106,7 +115,7 @@ class Session:
         limit_native_threads()
 
     def _check_environment(self, plan: Plan) -> None:
-        differs = "" if plan.environment is None else difference(plan.environment, installed())
+        differs = "" if plan.environment is None else difference(plan.environment, self.environment or installed())
         if differs:
             raise UsageError(
                 f"plan {plan.plan_id} was made in another environment than this worker's, which has {differs}: use one "
@@ -152,10 +161,12 @@ class Session:
 
 
 @lru_cache(maxsize=4)
-def loaded(bundle: str, digest: str, allow_pickle: bool, device: str | None = None) -> ServiceCore:
+def loaded(
+    bundle: str, digest: str, allow_pickle: bool, device: str | None = None, model_python: str | None = None
+) -> ServiceCore:
     """The service of a bundle, loaded once per process (and device that is asked for)."""
     with on_device(device):
-        service: ServiceCore = load(bundle, digest=digest, allow_pickle=allow_pickle)
+        service: ServiceCore = load(bundle, digest=digest, allow_pickle=allow_pickle, model_python=model_python)
     return service
 
 

@@ -69,7 +69,7 @@ class Worker:
         from bentobatch.engine.session import Session
 
         job = BatchJob.from_json(message["job"])
-        self.session = Session(job, storage_options=message["storage_options"])
+        self.session = Session(job, storage_options=message["storage_options"], model_python=message["model_python"])
 
     def do_plan(self, message: dict[str, Any]) -> dict[str, Any]:
         """Make the plan."""

@@ -26,7 +26,7 @@ from typing import Any
 from bentobatch.bundle.archives import unpack
 from bentobatch.bundle.digest import file_entry
 from bentobatch.environments.building import Environment, environments_folder, kept_environment
-from bentobatch.environments.interpreters import Interpreter, check_age, find, minor_of, own_requirements
+from bentobatch.environments.interpreters import Interpreter, check_age, find, minor_of, needed_beside
 from bentobatch.environments.requirements import Wanted, placed
 from bentobatch.errors import BundleError, OutputError, StorageError
 
@@ -116,7 +116,7 @@ def _download(wanted: Wanted, base: Interpreter, folder: Path, wheels: Path) -> 
     made.create(base)
     listed = folder / "requirements.txt"
     listed.write_text(
-        "".join(f"{line}\n" for line in placed((*wanted.lines, *own_requirements()), wanted.bundle)), "utf-8"
+        "".join(f"{line}\n" for line in placed((*wanted.lines, *needed_beside(base)), wanted.bundle)), "utf-8"
     )
     made.pip("wheel", "--wheel-dir", str(wheels), "--requirement", str(listed), cwd=wanted.bundle)
     made.log.unlink()  # where it failed, it stays

@@ -69,6 +69,7 @@ class Environment:
         self.folder = folder
         self.what = what
         self.log = folder.parent / f"{folder.name}.log"
+        self._lent_pip = False
 
     @property
     def python(self) -> str:
@@ -86,7 +87,9 @@ class Environment:
         if uv is not None:
             self.run([uv, "venv", "--no-project", "--python", base.path, str(self.folder)])
         else:
-            bare = ["--without-pip"] if _have_pip() else []
+            # this process's pip is quicker to have, but knows interpreters of its own time only
+            self._lent_pip = not base.for_models_only and importlib.util.find_spec("pip") is not None
+            bare = ["--without-pip"] if self._lent_pip else []
             self.run([base.path, "-I", "-m", "venv", *bare, str(self.folder)])
 
     def install(self, arguments: Sequence[str], *, cwd: Path | None = None) -> None:
@@ -98,8 +101,10 @@ class Environment:
             self.pip("install", *arguments, cwd=cwd)
 
     def pip(self, verb: str, *arguments: str, cwd: Path | None = None) -> None:
-        """``pip VERB ARGUMENTS``, for this environment: by the pip of this process where it has one, else by its own."""
-        program = [sys.executable, "-m", "pip", "--python", self.python] if _have_pip() else [self.python, "-m", "pip"]
+        """``pip VERB ARGUMENTS``, for this environment: by the pip of this process where it may, else by its own."""
+        program = (
+            [sys.executable, "-m", "pip", "--python", self.python] if self._lent_pip else [self.python, "-m", "pip"]
+        )
         self.run([*program, verb, *arguments], cwd=cwd)
 
     def run(self, command: Sequence[str], *, cwd: Path | None = None) -> None:
@@ -156,10 +161,6 @@ def _locked(file: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _have_pip() -> bool:
-    return importlib.util.find_spec("pip") is not None
 
 
 def _surroundings(environ: Mapping[str, str]) -> dict[str, str]:

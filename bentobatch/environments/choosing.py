@@ -11,11 +11,12 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+from bentobatch.environments import Interpreters
 from bentobatch.environments.archives import ARCHIVE_SUFFIX, environment_from_archive
 from bentobatch.environments.building import Environment, kept_environment
-from bentobatch.environments.interpreters import Interpreter, ask, check, check_age, find, own_requirements
+from bentobatch.environments.interpreters import Interpreter, ask, check, check_age, find, needed_beside
 from bentobatch.environments.requirements import Wanted, placed, wanted_of
-from bentobatch.errors import BundleError, UsageError
+from bentobatch.errors import UsageError
 
 BUNDLE = "bundle"
 CURRENT = "current"
@@ -43,8 +44,9 @@ def checked_env(text: str | None) -> str | None:
 
 
 @lru_cache(maxsize=16)
-def interpreter_for(env: str, bundle: str, digest: str) -> str:
-    """The path of the interpreter that ``env`` (as ``checked_env`` returns it) means for a bundle's folder and digest.
+def interpreters_for(env: str, bundle: str, digest: str) -> Interpreters:
+    """The interpreters that ``env`` (as ``checked_env`` returns it) means for a bundle's folder and digest: one for all
+    of it, or where that is too old for bentobatch, for its models.
 
     It is built first where there is none yet, which takes from seconds to minutes.
 
@@ -55,17 +57,22 @@ def interpreter_for(env: str, bundle: str, digest: str) -> str:
     kind, _, python = env.partition(":")
     if kind == BUNDLE:
         wanted = wanted_of(Path(bundle), digest)
-        return environment_of_bundle(wanted, base_for(wanted, python or None))
-    if env.endswith(ARCHIVE_SUFFIX) and os.path.isfile(env):
-        return environment_from_archive(Path(env))
-    path = os.path.join(env, "bin", "python") if os.path.isdir(env) else env
+        path = environment_of_bundle(wanted, base_for(wanted, python or None))
+    elif env.endswith(ARCHIVE_SUFFIX) and os.path.isfile(env):
+        path = environment_from_archive(Path(env))
+    else:
+        path = os.path.join(env, "bin", "python") if os.path.isdir(env) else env
     found = ask(path)
+    where = f"the environment of {bundle}" if kind == BUNDLE else f"the environment {env}"
     if found is None:
         raise UsageError(
             f"--env {env}: {path} is no Python that starts; give an interpreter or an environment's folder"
         )
-    check(found, where=f"the environment {env}")
-    return path
+    check_age(found, where=where)
+    if found.for_models_only:
+        return Interpreters(models=path)
+    check(found, where=where)
+    return Interpreters(worker=path)
 
 
 def base_for(wanted: Wanted, python: str | None) -> Interpreter:
@@ -88,7 +95,7 @@ def environment_of_bundle(wanted: Wanted, base: Interpreter) -> str:
     Raises:
         BundleError: it cannot be built.
     """
-    lines = [*wanted.lines, *own_requirements()]
+    lines = [*wanted.lines, *needed_beside(base)]
     files = dict(wanted.carried)
 
     def fill(made: Environment) -> None:
@@ -97,8 +104,4 @@ def environment_of_bundle(wanted: Wanted, base: Interpreter) -> str:
         made.install(["--requirement", str(listed)], cwd=wanted.bundle)
 
     what = f"the environment of {wanted.tag}"
-    path = kept_environment({"lines": lines, "files": files}, base, fill, what=what)
-    found = ask(path)
-    if found is None:
-        raise BundleError(f"{what} does not start any more: remove {Path(path).parents[1]}, and it will be built anew")
-    return path
+    return kept_environment({"lines": lines, "files": files}, base, fill, what=what)

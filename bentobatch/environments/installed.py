@@ -9,19 +9,34 @@ from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
+from bentobatch.environments.interpreters import ask
+from bentobatch.errors import UsageError
+
 _NEVER_IN_VALUES = frozenset({"bentobatch", "pip", "setuptools", "uv", "wheel"})
 _MOST_NAMED = 5
 
 
-@lru_cache(maxsize=1)
-def installed() -> dict[str, Any]:
-    """{"python": version, "packages": {name: version}} of this process, as JSON values."""
+@lru_cache(maxsize=4)
+def installed(python: str | None = None) -> dict[str, Any]:
+    """{"python": version, "packages": {name: version}} of this process, or of another interpreter, as JSON values.
+
+    Raises:
+        UsageError: that one does not start.
+    """
+    if python is not None:
+        other = ask(python)
+        if other is None:
+            raise UsageError(f"{python} does not start any more: remove its environment, and it will be built anew")
+        return _described(other.version, dict(other.packages))
     found: dict[str, str] = {}
     for item in metadata.distributions():
         name = re.sub(r"[-_.]+", "-", str(item.metadata["Name"])).lower()
         found.setdefault(name, str(item.version))  # the first on the path is the one that is imported
-    packages = {name: found[name] for name in sorted(found) if name not in _NEVER_IN_VALUES}
-    return {"python": platform.python_version(), "packages": packages}
+    return _described(platform.python_version(), found)
+
+
+def _described(python: str, found: Mapping[str, str]) -> dict[str, Any]:
+    return {"python": python, "packages": {name: found[name] for name in sorted(found) if name not in _NEVER_IN_VALUES}}
 
 
 def difference(planned: Mapping[str, Any], here: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ from bentobatch.errors import MissingDependencyError, UsageError
 
 OLDEST = (3, 10)
 """The first Python that bentobatch itself runs on."""
+OLDEST_OF_MODELS = (3, 7)
+"""The first Python that can hold models for it; see frameworks.hosted_models."""
 _ANSWER_SECONDS = 60
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.\d+\S*)?")
 _OWN_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*>=\s*([\d.]+)\s*")
@@ -27,8 +29,12 @@ try:
     from importlib import metadata
     for item in metadata.distributions():
         found.setdefault(str(item.metadata["Name"]), str(item.version))
-except ImportError:
-    pass
+except ImportError:  # before 3.8
+    try:
+        import pkg_resources
+        found.update((item.project_name, item.version) for item in pkg_resources.working_set)
+    except ImportError:
+        pass
 print(json.dumps({
     "version": platform.python_version(), "prefix": sys.prefix, "base": sys.base_prefix,
     "platform": sysconfig.get_platform(), "kind": sys.implementation.cache_tag, "packages": found,
@@ -40,7 +46,7 @@ print(json.dumps({
 class Interpreter:
     """One that starts. ``path`` is as it was found (that of a virtual environment is its own, not the one it links to),
     ``version`` such as "3.11.7", ``kind`` such as "cpython-311"; ``packages`` are the installed distributions' versions
-    by their normalised names (none before Python 3.8, which cannot tell)."""
+    by their normalised names."""
 
     path: str
     version: str
@@ -52,6 +58,11 @@ class Interpreter:
     def minor(self) -> tuple[int, int]:
         """The first two numbers of its version."""
         return minor_of(self.version)
+
+    @property
+    def for_models_only(self) -> bool:
+        """Whether it is too old for bentobatch itself."""
+        return self.minor < OLDEST
 
 
 def minor_of(version: str) -> tuple[int, int]:
@@ -153,26 +164,31 @@ def own_requirements() -> tuple[str, ...]:
     return tuple(sorted(line for line in listed if ";" not in line))
 
 
+def needed_beside(interpreter: Interpreter) -> tuple[str, ...]:
+    """What an environment of this interpreter needs beside what a bundle asks for: bentobatch's own requirements; where the
+    interpreter can only hold models, what their values and their pickles need."""
+    return ("cloudpickle", "numpy") if interpreter.for_models_only else own_requirements()
+
+
 def check_age(interpreter: Interpreter, *, where: str) -> None:
-    """Refuse an interpreter that is older than bentobatch; ``where`` names the environment.
+    """Refuse an interpreter that is too old even for models; ``where`` names the environment.
 
     Raises:
         MissingDependencyError: it is.
     """
-    if interpreter.minor < OLDEST:
+    if interpreter.minor < OLDEST_OF_MODELS:
         raise MissingDependencyError(
-            f"{where} is of Python {interpreter.version}, and bentobatch runs on {OLDEST[0]}.{OLDEST[1]} and later, in "
-            "every environment: name a newer one, such as --env bundle:3.11"
+            f"{where} is of Python {interpreter.version}, and models are run by 3.7 and later: name a newer one, such as "
+            "--env bundle:3.8"
         )
 
 
 def check(interpreter: Interpreter, *, where: str) -> None:
-    """Refuse an interpreter that bentobatch's own code cannot run in; ``where`` names the environment.
+    """Refuse an interpreter, of a Python that bentobatch runs on, for want of libraries; ``where`` names the environment.
 
     Raises:
-        MissingDependencyError: its Python is too old, or it lacks libraries, or has them too old.
+        MissingDependencyError: it lacks some, or has them too old.
     """
-    check_age(interpreter, where=where)
     have = dict(interpreter.packages)
     missing: list[str] = []
     for line in own_requirements():

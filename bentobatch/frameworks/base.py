@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from bentobatch.errors import UsageError
 from bentobatch.frameworks.bentoml_style import adopt_methods, is_redirect
+from bentobatch.frameworks.hosted_models import model_host
 from bentobatch.frameworks.metadata import ReadOnlyDict, read_only
 from bentobatch.frameworks.unpickle import refuse_if_pickles_are_refused
 
@@ -116,10 +117,18 @@ class BentoServiceArtifact(ABC):
             MissingDependencyError: the model's library is not installed.
         """
         self.refuse_pickle(Path(folder))
-        self._model = self.load_model(Path(folder))
+        host, pickled = model_host.get(), self.pickle_file(Path(folder))
+        self._model = (
+            self.load_model(Path(folder)) if host is None or pickled is None else host.load(pickled, self.owner)
+        )
         self._metadata = read_only(metadata, self.name)
         self._packed = True
         return self
+
+    def pickle_file(self, folder: Path) -> Path | None:  # noqa: ARG002 - the folder matters where there is such a file
+        """The one file that holds the model as a pickle, which a process of another Python can load (see hosted_models); None
+        where the model is kept otherwise."""
+        return None
 
     def refuse_pickle(self, folder: Path) -> None:
         """Raise BundleError where --no-pickle was given and loading this artifact would unpickle."""

@@ -41,6 +41,9 @@ class PickleArtifact(BentoServiceArtifact):
     def load_model(self, folder: Path) -> Any:
         return load_pickle(self._file(folder), self.owner)
 
+    def pickle_file(self, folder: Path) -> Path | None:
+        return self._file(folder)
+
     def feature_names(self) -> list[str] | None:
         return feature_names_of(self.get())
 

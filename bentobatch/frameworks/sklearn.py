@@ -37,6 +37,9 @@ class SklearnModelArtifact(BentoServiceArtifact):
         library("sklearn", self.owner)
         return load_joblib(self._file(folder), self.owner)
 
+    def pickle_file(self, folder: Path) -> Path | None:
+        return self._file(folder)
+
     def feature_names(self) -> list[str] | None:
         return feature_names_of(self.get())
 

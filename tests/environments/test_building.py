@@ -15,7 +15,7 @@ from bentobatch.cli.main import main
 from bentobatch.engine.remote import check_env_root
 from bentobatch.environments import building, interpreters
 from bentobatch.environments.building import Environment, environments_folder, kept_environment
-from bentobatch.environments.choosing import checked_env, environment_of_bundle, interpreter_for
+from bentobatch.environments.choosing import checked_env, environment_of_bundle, interpreters_for
 from bentobatch.environments.interpreters import Interpreter, ask, check, check_age, find
 from bentobatch.environments.requirements import placed, wanted_of
 from bentobatch.errors import BundleError, MissingDependencyError, UsageError
@@ -145,9 +145,9 @@ def test_a_python_is_found_by_its_first_two_numbers(tmp_path: Path, monkeypatch:
 
 
 def test_an_environment_that_cannot_hold_bentobatch_is_refused(here: Interpreter, tmp_path: Path) -> None:
-    """Its Python is too old, or it lacks a library, or has it too old; the line says what to install."""
-    old = Interpreter("/old/python", "3.8.18", here.kind, here.platform, here.packages)
-    with pytest.raises(MissingDependencyError, match=r"it is of Python 3\.8\.18, and bentobatch runs on 3\.10"):
+    """Its Python is too old even for models, or it lacks a library, or has it too old; the line says what to install."""
+    old = Interpreter("/old/python", "3.6.15", here.kind, here.platform, here.packages)
+    with pytest.raises(MissingDependencyError, match=r"it is of Python 3\.6\.15, and models are run by 3\.7 and later"):
         check_age(old, where="it")
     packages = {**dict(here.packages), "pandas": "1.5.3"}
     del packages["orjson"]
@@ -165,7 +165,7 @@ def test_a_path_that_is_no_environment_is_refused(tmp_path: Path) -> None:
         env = checked_env(str(tmp_path / name))
         assert env is not None
         with pytest.raises(UsageError, match="no Python that starts"):
-            interpreter_for(env, "", "")
+            interpreters_for(env, "", "")
     with pytest.raises(UsageError, match="needs a Python after the colon"):
         checked_env("bundle:")
 

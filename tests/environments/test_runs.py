@@ -19,10 +19,12 @@ from bentobatch.engine import remote
 from bentobatch.engine.place import place_of
 from bentobatch.engine.remote import KeptPlan, score_split
 from bentobatch.environments import installed as installed_module
-from bentobatch.errors import ModelError, OutputError, UsageError
+from bentobatch.environments import interpreters
+from bentobatch.errors import BentobatchError, BundleError, ModelError, OutputError, UsageError
 from bentobatch.runs import make_job, run_job
 from tests.conformance.pool_scheduler import PoolScheduler
 from tests.environments.conftest import Rivals
+from tests.legacy.layout import write_bundle
 
 
 @pytest.fixture
@@ -159,3 +161,21 @@ def test_bundles_with_conflicting_pins_are_compared(kept: Rivals, numbers: Path)
     assert (found.rows, found.changed) == (100, 99)  # 0 stays 0
     assert [side["environment"]["packages"]["rivals"] for side in (found.old, found.new)] == ["1.0", "2.0"]
     assert found.columns["prediction"]["quantiles"]["max"] == [99.0, 198.0]
+
+
+def test_an_older_python_holds_the_models_while_the_code_runs_here(
+    tmp_path: Path, numbers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any is older than 3.99. The pickle names what only that environment has; so does the report."""
+    monkeypatch.setattr(interpreters, "OLDEST", (3, 99))
+    older = environment(tmp_path / "older", {"rivals.py": "MODEL = {'factor': 5.0}\n"}, "0.1")
+    bundle = write_bundle(tmp_path / "old", model=b"crivals\nMODEL\n.")
+    options: dict[str, Any] = {"input_file": numbers, "output_file": tmp_path / "o.parquet", "split_rows": 30}
+    with pytest.raises(BentobatchError, match="rivals"):
+        bentobatch.run(bundle, isolated=True, **options)
+    report = bentobatch.run(bundle, env=older, executor="threads", workers=2, **options)
+    assert predictions(tmp_path / "o.parquet") == [5.0 * number for number in range(100)]
+    assert report.environment is not None
+    assert report.environment["packages"]["rivals"] == "0.1"
+    with pytest.raises(BundleError, match="pickle"):
+        bentobatch.run(bundle, env=older, allow_pickle=False, overwrite=True, **options)

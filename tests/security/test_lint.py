@@ -46,6 +46,8 @@ ALLOWED = {
         "import joblib.numpy_pickle_utils",
     },
     "bentobatch/frameworks/joblib_stream.py": {"import pickle", "import joblib.numpy_pickle"},
+    # the program that holds the models of a verified bundle in a process of an older Python
+    "bentobatch/frameworks/model_host.py": {"import pickle", "import cloudpickle", "import joblib"},
     # the loader of a bundle's own modules, whose sha256 was compared with the manifest's
     "bentobatch/bundle/imports.py": {
         "builtins.__import__",
