@@ -127,7 +127,7 @@ def _tensor(each: Any, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
     else:
         values = rows.to_numpy()
     kind = _NUMPY[each.type]
-    values = values.astype(str).astype(object) if kind == "object" else values.astype(kind)
+    values = _cast(each, values, kind)
     inner = each.shape[1:]
     if not inner:
         if values.size != len(rows):
@@ -141,6 +141,24 @@ def _tensor(each: Any, rows: pd.DataFrame) -> np.ndarray[Any, Any]:
             )
         return values.reshape(len(rows), *inner)
     return values
+
+
+def _cast(each: Any, values: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """``values`` in the input's type. What that type cannot hold is refused, so that it costs its row; a fraction is rounded
+    and a null is NaN only where the model takes numbers with a fraction."""
+    import numpy as np
+    import pandas as pd
+
+    if kind.startswith("float"):
+        return values.astype(kind)
+    if pd.isna(values).any():
+        raise ValueError(f"the input {each.name!r} takes {each.type}, which has no null")
+    if kind == "object":
+        return values.astype(str).astype(object)
+    cast = values.astype(kind)
+    if not np.array_equal(cast, values):
+        raise ValueError(f"the input {each.name!r} takes {each.type}, which does not hold all values")
+    return cast
 
 
 def _rows_of(result: Any, wanted: int, size: int) -> Any:

@@ -22,7 +22,10 @@ def artifact(name: str) -> type:
     if found is None:
         found = own_class("frameworks", _RENAMED.get(name, name))
     return found or absent(
-        name, f"this bentobatch has no artifact {name}; load the model with PickleArtifact or your own"
+        name,
+        f"this bentobatch has no artifact {name}; in a copy of the bundle, put a class of your own in its place, derived "
+        "from BentoServiceArtifact, whose load(path) reads the model's files in artifacts/, or pack the model anew, in a "
+        "PickleArtifact",
     )
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bentobatch import plugins
 from bentobatch.bundle.load import load
-from bentobatch.errors import UsageError
+from bentobatch.errors import BentobatchError, UsageError
+from bentobatch.legacy.names import _FRAMEWORKS
 from tests.legacy.layout import SERVICE, service_of, write_bundle
 
 
@@ -72,6 +74,23 @@ def test_an_artifact_that_the_house_has_not_is_told_by_its_name(tmp_path: Path) 
     text = head + SERVICE.replace("PickleArtifact('model')", "GluonModelArtifact('model')")
     with pytest.raises(UsageError, match="this bentobatch has no artifact GluonModelArtifact"):
         load(write_bundle(tmp_path / "used", text))
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module in _FRAMEWORKS for name in _FRAMEWORKS[module]])
+def test_every_artifact_of_bentoml_is_here_or_says_what_to_do(module: str, name: str, tmp_path: Path) -> None:
+    """Imported from its module, declared, and loaded: a model that is missing, a library that is, or one line of advice."""
+    head = f"from bentoml.frameworks.{module} import {name}\n"
+    text = head + SERVICE.replace("PickleArtifact('model')", f"{name}('elsewhere')")
+    with pytest.raises(BentobatchError) as caught:
+        load(write_bundle(tmp_path / "old", text))
+    told = str(caught.value)
+    assert "\n" not in told
+    if name in plugins.TABLES["frameworks"]:
+        assert name in told or "pip install" in told
+    else:
+        assert told.startswith(
+            f"{name} of BentoML is not available here: this bentobatch has no artifact {name}; in a copy"
+        )
 
 
 @pytest.mark.parametrize(
