@@ -51,7 +51,13 @@ def dockerfile(tag: str, env: Mapping[str, Any], *, has_setup: bool, carries_whe
     """The text of the Dockerfile for the bundle ``tag`` with the manifest's ``env``."""
     needs_conda = asks_for_conda(env.get("conda_env"))
     name, _, version = tag.partition(":")
-    copied = [layout.INIT_SCRIPT, layout.PYTHON_VERSION, layout.REQUIREMENTS, layout.SERVER_REQUIREMENTS]
+    copied = [
+        layout.INIT_SCRIPT,
+        layout.PYTHON_VERSION,
+        layout.REQUIREMENTS,
+        layout.SERVER_REQUIREMENTS,
+        layout.CONSTRAINTS,
+    ]
     copied += [layout.CONDA_ENVIRONMENT] if needs_conda else []
     copied += [layout.SETUP_SCRIPT] if has_setup else []
     files = ", ".join(f'"{path}"' for path in [*copied, f"{BUNDLE}/"])
@@ -62,6 +68,7 @@ def dockerfile(tag: str, env: Mapping[str, Any], *, has_setup: bool, carries_whe
 FROM {base_image(env)}
 
 ARG EXTRA_PIP_INSTALL_ARGS=""
+ARG CONSTRAINTS="{"" if needs_conda else layout.CONSTRAINTS}"
 ARG UID={USER}
 ARG GID={USER}
 LABEL org.opencontainers.image.title="{name}" org.opencontainers.image.version="{version}"

@@ -5,7 +5,7 @@
     <bundle>/bentoml.yml requirements.txt environment.yml python_version docs.json README.md [setup.sh]
              [bundled_pip_dependencies/bentobatch-*.whl]
              pyproject.toml bentobatch_build.py bentobatch_package.json
-             Dockerfile docker-entrypoint.sh bentobatch-init.sh requirements-server.txt
+             Dockerfile docker-entrypoint.sh bentobatch-init.sh requirements-server.txt constraints.txt
              <Service>/__init__.py  <Service>/<local modules and packages>  <Service>/artifacts/
              [<Service>/zipimports/]  [<Service>/web_static_content/]
 """
@@ -38,6 +38,8 @@ DOCKERFILE = "Dockerfile"
 ENTRYPOINT = "docker-entrypoint.sh"
 INIT_SCRIPT = "bentobatch-init.sh"
 SERVER_REQUIREMENTS = "requirements-server.txt"
+CONSTRAINTS = "constraints.txt"
+"""The versions that the bundle was saved with, of all that its requirements lead to."""
 COMPATIBILITY = "compatibility"
 """The manifest's key for what else the bundle's code is given: {bentoml: VERSION, python_version: …}."""
 

@@ -18,6 +18,7 @@ import yaml
 
 from bentobatch import __version__
 from bentobatch.bundle import layout
+from bentobatch.bundle.constraints import constraints
 from bentobatch.bundle.digest import file_entry, verify_file
 from bentobatch.bundle.docs import openapi, readme
 from bentobatch.bundle.image import write_image_files
@@ -175,6 +176,7 @@ def _write_environment(service: ServiceCore, folder: Path, code: LocalCode, name
     script = env.setup_script(folders=folders)
     text = "".join(f"{line}\n" for line in lines)
     (folder / layout.REQUIREMENTS).write_text(text, "utf-8")
+    (folder / layout.CONSTRAINTS).write_text("".join(f"{line}\n" for line in constraints(lines)), "utf-8")
     (folder / layout.CONDA_ENVIRONMENT).write_text(yaml.safe_dump(conda, sort_keys=False), "utf-8")
     (folder / layout.PYTHON_VERSION).write_text(python, "utf-8")
     described: dict[str, Any] = (
@@ -198,12 +200,19 @@ def _folders(service: ServiceCore) -> list[Path]:
 
 def _copy_environment(origin: Path, folder: Path) -> dict[str, Any]:
     manifest = read_manifest(origin)
-    names = (layout.REQUIREMENTS, layout.CONDA_ENVIRONMENT, layout.PYTHON_VERSION, layout.SETUP_SCRIPT)
+    names = (
+        layout.REQUIREMENTS,
+        layout.CONSTRAINTS,
+        layout.CONDA_ENVIRONMENT,
+        layout.PYTHON_VERSION,
+        layout.SETUP_SCRIPT,
+    )
     for name, entry in manifest.files.items():
         if name in names or name.startswith(f"{layout.BUNDLED}/"):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(verify_file(origin, name, entry, keep=True) or b"")
-    (folder / layout.REQUIREMENTS).touch()  # BentoML's oldest bundles may lack them
+    for name in (layout.REQUIREMENTS, layout.CONSTRAINTS):  # BentoML's bundles may lack them
+        (folder / name).touch()
     env = dict(manifest.content["env"])
     if not (folder / layout.PYTHON_VERSION).exists():
         (folder / layout.PYTHON_VERSION).write_text(str(env.get("python_version")), "utf-8")

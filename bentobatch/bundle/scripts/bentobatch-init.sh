@@ -6,7 +6,8 @@
 # setup      runs setup.sh, where the bundle has one
 # python     makes a virtual environment of the Python that saved the bundle
 # conda      makes it by conda instead, of environment.yml
-# packages   installs requirements.txt, and what the server needs, with the options of EXTRA_PIP_INSTALL_ARGS
+# packages   installs requirements.txt, and what the server needs, with the options of EXTRA_PIP_INSTALL_ARGS, in the versions
+#            of the file CONSTRAINTS, where it is set: constraints.txt has those that the bundle was saved with
 # libraries  installs OpenMP where LightGBM or XGBoost would not find it (Debian and Ubuntu)
 # user       makes the user UID of the group GID
 set -eu
@@ -52,6 +53,7 @@ step_packages() {
         grep -v '^-r ' requirements-server.txt >"$prefix/server.txt"
         "$prefix/bin/python" "$@" --find-links bundled_pip_dependencies -r "$prefix/server.txt"
     else
+        [ -z "${CONSTRAINTS:-}" ] || set -- "$@" --constraint "$CONSTRAINTS"
         "$prefix/bin/python" "$@" -r requirements-server.txt
     fi
 }
