@@ -16,6 +16,7 @@ from bentobatch.serving.gunicorn_preload import lost_threads, main_thread_can_co
 
 OWN_WORKER = "bentobatch.serving.gunicorn_worker.BentobatchWorker"
 
+_MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes its files there by mkstemp, and unlinks them
 _NO_START = (243, 244)
 """Exit codes that no model is likely to have."""
 
@@ -105,6 +106,8 @@ def _settings(options: GunicornOptions) -> dict[str, Any]:
         "limit_request_fields": 100,
         "proc_name": "bentobatch",
     }
+    if os.access(_MEMORY, os.W_OK):
+        settings["worker_tmp_dir"] = _MEMORY  # where a beat of the heart never waits for a disk
     if options.certificate is not None:
         settings |= {"certfile": options.certificate[0], "keyfile": options.certificate[1]}
     return settings | dict(options.settings)

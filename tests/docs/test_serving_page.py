@@ -60,10 +60,10 @@ def curl(way: Way, line: str) -> list[str]:
 
 
 def test_the_links_and_options_of_the_serving_page_exist() -> None:
-    """Links lead to files; options are those of the command; fields those of ServingOptions."""
+    """Links lead to files; options are those of the two commands; fields those of ServingOptions."""
     check_links(PAGE)
     text = PAGE.read_text(encoding="utf-8")
-    known = {flag for param in cli.commands["serve"].params for flag in (*param.opts, *param.secondary_opts)}
-    gunicorn = {"--worker-class", "--threads"}  # of gunicorn's own command line
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - gunicorn <= known
+    commands = (cli.commands["serve"], cli.commands["serve-gunicorn"])
+    known = {flag for each in commands for param in each.params for flag in (*param.opts, *param.secondary_opts)}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
     assert "token" in ServingOptions.__dataclass_fields__
