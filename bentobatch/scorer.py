@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -55,7 +55,8 @@ class Correspondence(Protocol):
         """The task of a row, for a function that takes tasks."""
 
     def result(self, row: int, result: InferenceResult) -> None:
-        """The api returned (or discarded by) this result for a row."""
+        """The api returned this result for a row, or discarded the row by it; or it raised an exception that says which
+        HTTP status it means (``status_code``, as BentoML's do)."""
 
 
 @dataclass
@@ -192,7 +193,7 @@ class Scorer:
                 raise
             except Exception as error:
                 failures += 1
-                left_out.append(_model_failure(int(row), error))
+                left_out.append(_model_failure(int(row), error, letters))
                 if self.every_row_may_fail:
                     continue
                 if failures >= CONSECUTIVE_FAILURES or (failures == len(rows) and failures > 1):
@@ -288,9 +289,9 @@ class _Attempt:
 
     def _score(self, batch: pa.RecordBatch, rows: np.ndarray[Any, Any], *, total: int) -> bool:
         """Whether these rows are settled; False asks for their halves."""
-        scorer = self.scorer
+        scorer, letters = self.scorer, Letters(self.correspondence, rows)
         try:
-            columns, positions, bad = scorer.call(batch, Letters(self.correspondence, rows))
+            columns, positions, bad = scorer.call(batch, letters)
         except BentobatchError:
             raise
         except Exception as error:
@@ -301,7 +302,7 @@ class _Attempt:
                 ) from error
             if len(rows) > 1:
                 return False
-            self.lost[int(rows[0])] = _model_failure(int(rows[0]), error)
+            self.lost[int(rows[0])] = replace(_model_failure(0, error, letters), index=int(rows[0]))
             self.failures += 1
             if scorer.every_row_may_fail:
                 return True
@@ -368,7 +369,10 @@ def _unwrap(
     return values, refused
 
 
-def _model_failure(row: int, error: BaseException) -> BadRow:
+def _model_failure(row: int, error: BaseException, letters: Letters) -> BadRow:
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        letters.result(row, InferenceError(err_msg=_line(error), http_status=status))
     return BadRow(row, "model", type(error).__name__, _line(error))
 
 

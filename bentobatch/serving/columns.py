@@ -6,6 +6,7 @@ joined only where that came out alike (``Rows.kind``); nothing is promoted, unif
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -151,13 +152,15 @@ class RequestColumns:
     def _matched(self, found: Sequence[str]) -> Sequence[str]:
         if self.names is not None and tuple(found) == self.names:
             return found
-        twice = sorted({name for name in found if found.count(name) > 1})
-        if twice:
-            raise DataError(f"the request has the column {twice[0]!r} twice; send each column once")
+        counts = Counter(found)
+        if len(counts) < len(found):
+            twice = min(name for name, count in counts.items() if count > 1)
+            raise DataError(f"the request has the column {twice!r} twice; send each column once")
         if self.names is None:
             return found
-        missing = [name for name in self.names if name not in found]
-        extra = [name for name in found if name not in self.names]
+        known = set(self.names)
+        missing = [name for name in self.names if name not in counts]
+        extra = [name for name in found if name not in known]
         if missing or extra:
             told = [f"lacks {_listed(missing)}"] if missing else []
             told += [f"has {_listed(extra)}, which the api does not take"] if extra else []

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from bentobatch.adapters.base import LINE_COLUMN, InputAdapter
 from bentobatch.adapters.files import FilesInput
+from bentobatch.adapters.json_text import parse_json
 from bentobatch.adapters.json_values import StringInput
 from bentobatch.errors import DataError
 from bentobatch.serving.answers import JSON, written
@@ -18,7 +19,7 @@ from bentobatch.serving.bodies import media_type
 from bentobatch.serving.call import Call, RequestError
 from bentobatch.serving.columns import RequestColumns, Rows
 from bentobatch.serving.scoring import Answer
-from bentobatch.serving.tables import rows_of_json
+from bentobatch.serving.tables import lines_of_values, rows_of_json
 
 _FORM = 'a request is {"instances": [...]}, with an item for each row'
 
@@ -33,8 +34,8 @@ def rows_of_instances(content: bytes, call: Call, adapter: InputAdapter, columns
     if media_type(call.headers.get("content-type", "?/?")).name != JSON:
         raise RequestError(415, f"the Content-Type is not {JSON}", headers=(("Accept-Post", JSON),))
     try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
+        value = parse_json(content)
+    except ValueError as error:
         raise DataError(f"the body is not JSON: {error}") from error
     instances = value.get("instances") if isinstance(value, dict) else None
     if not isinstance(instances, list):
@@ -42,15 +43,15 @@ def rows_of_instances(content: bytes, call: Call, adapter: InputAdapter, columns
     if len(instances) > most:
         raise RequestError(413, f"the request has {len(instances):,} rows, and {most:,} are taken")
     if adapter.batch_only:
-        return rows_of_json(orjson.dumps(instances), adapter, columns, most)
+        return rows_of_json(lines_of_values([instances])[0], adapter, columns, most)
     if isinstance(adapter, FilesInput):
         return columns.settle(_files(instances, adapter))
     if isinstance(adapter, StringInput):
         if not all(isinstance(item, str) for item in instances):
             raise DataError("the instances are texts here")
-        lines = [item.encode() for item in instances]
+        lines = [item.encode("utf-8", "replace") for item in instances]
     else:
-        lines = [orjson.dumps(item) for item in instances]
+        lines = lines_of_values(instances)
     return columns.settle(pa.table({LINE_COLUMN: pa.array(lines, pa.large_binary())}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from bentobatch.bundle.load import origin_of_service
 from bentobatch.bundle.manifest import read_manifest
 from bentobatch.service.core import ServiceCore
 
+_CREDENTIALS = re.compile(r"://[^/@\s\"]+@")
 _LEFT_OUT = frozenset({"files", "env"})
 _OF_ENV = ("python_version", "pip_packages", "requirements_txt", "docker_base_image", "conda_env")
 """Where packages come from, and the set-up script, may have credentials in them: they are not shown."""
@@ -37,4 +39,4 @@ def metadata_of(service: ServiceCore) -> Any:
             **{key: value for key, value in manifest.content.items() if key not in _LEFT_OUT and key != "digest"},
             "env": {key: env[key] for key in _OF_ENV if key in env},
         }
-    return json.loads(json_text(told))
+    return json.loads(_CREDENTIALS.sub("://", json_text(told)))

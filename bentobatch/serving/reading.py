@@ -10,16 +10,18 @@ import pyarrow as pa
 from bentobatch.adapters.base import LINE_COLUMN
 from bentobatch.adapters.files import FilesInput
 from bentobatch.adapters.images import DecodedFilesInput
+from bentobatch.adapters.json_text import parse_json
 from bentobatch.adapters.json_values import StringInput
 from bentobatch.errors import DataError
 from bentobatch.formats.json_form import is_bytes
 from bentobatch.service.apis import InferenceAPI
 from bentobatch.serving.answers import ARROW, CSV, JSON
+from bentobatch.serving.arrow_bodies import table_of_stream
 from bentobatch.serving.bodies import MediaType, media_type, parts_of, utf8_of
 from bentobatch.serving.call import Call, RequestError
 from bentobatch.serving.columns import RequestColumns, Rows
 from bentobatch.serving.options import ServingOptions
-from bentobatch.serving.tables import rows_of_arrow, rows_of_csv, rows_of_json, rows_of_json_lines
+from bentobatch.serving.tables import lines_of_values, rows_of_csv, rows_of_json, rows_of_json_lines
 
 MULTIPART = "multipart/form-data"
 TEXT = "text/plain"
@@ -89,10 +91,10 @@ class Reader:
         if self._is_files:
             if self._several:
                 reads[JSON] = lambda content, _: columns.settle(adapter.table_from_text(content))
-            reads[ARROW] = self._files_of_arrow
+            reads[ARROW] = self._files_of_stream
             return reads
         reads[CSV] = lambda content, media: rows_of_csv(utf8_of(content, media), columns, most)
-        reads[ARROW] = lambda content, _: rows_of_arrow(content, columns, most)
+        reads[ARROW] = self._of_stream
         if self._is_text:
             reads[TEXT] = self._of_line
             return reads
@@ -129,10 +131,16 @@ class Reader:
         names: Sequence[str] = getattr(self._adapter, "input_names", ("file",))
         return self._columns.settle(pa.table({names[0]: pa.array([content], pa.large_binary())}))
 
-    def _files_of_arrow(self, content: bytes, _: MediaType) -> Rows:
+    def _of_stream(self, content: bytes, _: MediaType) -> Rows:
+        options = self._options
+        return self._columns.settle(
+            table_of_stream(content, most_rows=options.max_rows, most_bytes=options.max_inflated_bytes)
+        )
+
+    def _files_of_stream(self, content: bytes, media: MediaType) -> Rows:
         """A column of bytes for each input. Nothing else: a text would name a file of this machine, and a struct could say
         of its bytes that they are one."""
-        rows = rows_of_arrow(content, self._columns, self._options.max_rows)
+        rows = self._of_stream(content, media)
         for field in rows.batch.schema:
             if not (is_bytes(field.type) or pa.types.is_null(field.type)):
                 raise DataError(f"column {field.name!r} is {field.type}; files are sent as binary")
@@ -144,17 +152,17 @@ class Reader:
         if self._adapter.batch_only:
             return rows_of_json(text, self._adapter, self._columns, self._options.max_rows)
         try:
-            items = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
+            items = parse_json(text)
+        except ValueError as error:
             raise DataError(f"the body is not JSON: {error}") from error
         if not isinstance(items, list) or self._is_files:
             raise DataError("a request with Bentoml-Is-Batch-Request is a JSON list with an item for each row")
         if self._is_text:
             if not all(isinstance(item, str) for item in items):
                 raise DataError("a request with Bentoml-Is-Batch-Request is a JSON list of texts here")
-            lines = [item.encode() for item in items]
+            lines = [item.encode("utf-8", "replace") for item in items]
         else:
-            lines = [orjson.dumps(item) for item in items]
+            lines = lines_of_values(items)
         if len(lines) > self._options.max_rows:
             raise RequestError(413, f"the request has {len(lines):,} rows, and {self._options.max_rows:,} are taken")
         return self._columns.settle(pa.table({LINE_COLUMN: pa.array(lines, pa.large_binary())}))

@@ -6,6 +6,7 @@ it makes is the same as by the long way. Everything else is read by the adapters
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import orjson
 import pyarrow as pa
 
 from bentobatch.adapters.base import InputAdapter
+from bentobatch.adapters.json_text import json_text
 from bentobatch.adapters.json_values import JsonInput, StringInput
 from bentobatch.adapters.tabular import TabularInput
 from bentobatch.errors import DataError
@@ -29,6 +31,7 @@ _COMMA = ord(",")
 _REQUEST = "the request"
 _EXACT = 2**53
 _MOST_FIELDS = 10_000
+_SPARE_CELLS = 1_000_000
 
 
 def rows_of_json(content: bytes, adapter: InputAdapter, columns: RequestColumns, most: int) -> Rows:
@@ -47,6 +50,7 @@ def rows_of_json(content: bytes, adapter: InputAdapter, columns: RequestColumns,
         if matrix is not None:
             _bound(len(matrix), most)
             return columns.settle_matrix(matrix)
+    _bound_cells(value, len(content))
     names = columns.names
     if isinstance(adapter, TabularInput):
         table = adapter.table_from_text(content, columns=names, pick=False)
@@ -56,6 +60,18 @@ def rows_of_json(content: bytes, adapter: InputAdapter, columns: RequestColumns,
     if not table.num_columns and not table.num_rows and names:
         table = pa.table({name: pa.nulls(0) for name in names})
     return columns.settle(table)
+
+
+def _bound_cells(value: Any, size: int) -> None:
+    """Rows that have few keys in common make a table of many more cells than the text has values."""
+    rows = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
+    named = [row for row in rows if isinstance(row, dict)]
+    names = set().union(*named) if named else set()
+    if len(rows) * len(names) > size + _SPARE_CELLS:
+        raise DataError(
+            f"the rows have {len(names):,} different keys, and few of them in common: a table of them would have"
+            f" {len(rows) * len(names):,} cells"
+        )
 
 
 def _matrix(value: Any, columns: RequestColumns) -> np.ndarray[Any, Any] | None:
@@ -123,7 +139,7 @@ def _header(records: Records) -> list[str]:
         if name is None or "\0" in name or len(names) == _MOST_FIELDS:
             raise DataError(f"{_REQUEST}: the name of column {len(names) + 1} in the header cannot be read")
         names.append(name)
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"{_REQUEST} has the column {twice[0]!r} twice; send each column once")
     return names
@@ -139,34 +155,6 @@ def _types(names: Sequence[str], declared: dict[str, pa.DataType], body: Records
     return {name: declared.get(name, found.get(name, pa.null())) for name in names}
 
 
-def rows_of_arrow(content: bytes, columns: RequestColumns, most: int) -> Rows:
-    """The rows of an Arrow IPC stream.
-
-    Raises: as ``rows_of_json``.
-    """
-    try:
-        with pa.ipc.open_stream(pa.BufferReader(content)) as reader:
-            if len(reader.schema) > _MOST_FIELDS:
-                raise DataError(f"the stream has {len(reader.schema)} columns")
-            if any(map(_is_extension, reader.schema.types)):
-                raise DataError("the stream has columns of extension types; send their storage")
-            batches, rows = [], 0
-            for batch in reader:
-                rows += batch.num_rows
-                _bound(rows, most)
-                batch.validate(full=True)  # offsets of a stranger's are not trusted
-                batches.append(batch)
-            table = pa.Table.from_batches(batches, schema=reader.schema)
-    except (pa.ArrowException, OSError, EOFError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise DataError(f"the body is no Arrow IPC stream: {told}") from error
-    return columns.settle(table)
-
-
-def _is_extension(kind: pa.DataType) -> bool:
-    return isinstance(kind, pa.BaseExtensionType)
-
-
 def rows_of_json_lines(content: bytes, adapter: InputAdapter, columns: RequestColumns, most: int) -> Rows:
     """The rows of JSON texts, one a line: objects or lists of a table, or values of JsonInput. Blank lines are none."""
     lines = [line for line in content.split(b"\n") if line.strip()]
@@ -179,6 +167,18 @@ def rows_of_json_lines(content: bytes, adapter: InputAdapter, columns: RequestCo
         except orjson.JSONDecodeError as error:
             raise DataError(f"row {number} is not JSON: {error}") from error
     return rows_of_json(b"[" + b",".join(lines) + b"]", adapter, columns, most)
+
+
+def lines_of_values(values: Sequence[Any]) -> list[bytes]:
+    """Parsed JSON values as texts again, each a row of JsonInput.
+
+    Raises:
+        DataError: one is nested too deeply.
+    """
+    try:
+        return [json_text(value).encode("utf-8", "replace") for value in values]
+    except TypeError as error:
+        raise DataError(f"the body is not JSON that can be taken: {error}") from error
 
 
 def _bound(rows: int, most: int) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from bentobatch.serving.access import check_access
 from bentobatch.serving.call import Call, Reply, RequestError, too_large
 from bentobatch.serving.exchange import Endpoint, request_id_of
 from bentobatch.serving.problems import title_of
@@ -42,6 +43,7 @@ def answer(endpoint: Endpoint, environ: Environment) -> Reply:
     request_id = request_id_of(headers.get("x-request-id"))
     call = Call(endpoint.route, headers, b"", environ.get("QUERY_STRING", ""), request_id, received_at)
     try:
+        check_access(headers, endpoint.options, method="POST")  # before a stranger's body takes memory
         body = body_of(environ, endpoint.options.max_body_bytes)
         call = Call(endpoint.route, headers, body, call.query, request_id, received_at)
         rows = endpoint.read(call)

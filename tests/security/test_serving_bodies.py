@@ -234,3 +234,82 @@ def test_deep_json_is_no_crash(client: Any, name: str, route: str) -> None:
     assert answer.status_code < 500, answer.data
     if name != "just allowed":
         assert answer.status_code == 400
+
+
+def stream(column: pa.Array, **options: Any) -> bytes:
+    """An Arrow stream of one column x."""
+    batch = pa.record_batch({"x": column})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+def swelling() -> dict[str, bytes]:
+    """Small streams that would be much memory, or may be."""
+    zeros = pa.array([0.0] * 50_000)
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 100_000]))
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([90_000], pa.int32()), pa.array(["x" * 100_000]))
+    return {
+        "zstd": stream(zeros, compression="zstd"),
+        "lz4": stream(zeros, compression="lz4"),
+        "a compressed dictionary": stream(pa.array(["x" * 10_000] * 3).dictionary_encode(), compression="zstd"),
+        "a long text for each row": stream(long),
+        "runs": stream(runs),
+        "views": stream(pa.array(["x" * 100] * 10, pa.string_view())),
+        "lists of nulls": stream(pa.array([[None] * 10_000] * 100, pa.list_(pa.null()))),
+        "fixed lists of nulls": stream(pa.nulls(10, pa.list_(pa.null(), 100_000))),
+        "texts of no bytes": stream(pa.array([b""] * 10, pa.binary(0))),
+        "structs of nothing": stream(pa.array([[{}] * 10_000] * 100, pa.list_(pa.struct([])))),
+        "too many nulls": stream(pa.nulls(10_000_000)),
+    }
+
+
+@pytest.mark.parametrize("name", list(swelling()))
+def test_an_arrow_stream_cannot_swell(client: Any, name: str) -> None:
+    """S29 for Arrow: what has no bound of its own is refused before it is unpacked."""
+    answer = client.post("/predict", data=swelling()[name], content_type=ARROW)
+    assert answer.status_code in (400, 413), answer.data
+
+
+def test_plain_arrow_types_are_taken(client: Any) -> None:
+    """Nested ones, dictionaries and dates among them."""
+    for column in (
+        pa.array([1, None], pa.int8()),
+        pa.array(["a", "b", "a"]).dictionary_encode(),
+        pa.array([[1.0], []]),
+        pa.array([{"a": 1, "b": ["x"]}]),
+        pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
+        pa.array([b"ab"], pa.binary(2)),
+        pa.array([0], pa.timestamp("us", "UTC")),
+        pa.nulls(2),
+    ):
+        answer = client.post("/predict", data=stream(column), content_type=ARROW)
+        assert answer.status_code == 200, (column.type, answer.data)
+
+
+SPARSE = {
+    "a key for each row": json.dumps([{f"k{row}": 1} for row in range(20_000)]).encode(),
+    "a row for each column": json.dumps({f"k{at}": {f"r{at}": 1} for at in range(20_000)}).encode(),
+    "indices": json.dumps({f"r{at}": {f"k{at}": 1} for at in range(20_000)}).encode(),
+}
+
+
+@pytest.mark.parametrize("name", list(SPARSE))
+def test_rows_with_nothing_in_common_make_no_giant_table(client: Any, name: str) -> None:
+    """400 kB of JSON would be 400 million cells."""
+    before = time.process_time()
+    answer = client.post("/predict", data=SPARSE[name], content_type="application/json")
+    assert answer.status_code == 400
+    assert "different keys" in answer.json["detail"]
+    assert time.process_time() - before < 1
+
+
+@pytest.mark.parametrize("route", ["predict", "value"])
+def test_a_header_of_many_names_costs_little(client: Any, route: str) -> None:
+    """Also where the last of them is there twice."""
+    names = [f"c{at}" for at in range(9_999)]
+    before = time.process_time()
+    body = ",".join([*names, "c1"]) + "\n" + ",".join(["1"] * 10_000)
+    assert client.post(f"/{route}", data=body, content_type="text/csv").status_code == 400
+    assert time.process_time() - before < 1

@@ -188,6 +188,38 @@ def test_a_bundle_of_bentoml_0_13_is_served(tmp_path: Path) -> None:
     assert "POST /predict" in client.get("/").text
 
 
+RAISING = """
+import bentoml
+from bentoml.adapters import DataframeInput, JsonInput
+from bentoml.exceptions import BadInput, NotFound
+from bentoml.service.artifacts.common import PickleArtifact
+
+
+@bentoml.artifacts([PickleArtifact('model')])
+class Doubler(bentoml.BentoService):
+    @bentoml.api(input=DataframeInput(), batch=True)
+    def predict(self, df):
+        if (df["x"] < 0).any():
+            raise BadInput("x is below 0")
+        return df["x"]
+
+    @bentoml.api(input=JsonInput(), batch=False)
+    def find(self, value):
+        raise NotFound("no such bird")
+"""
+
+
+def test_exceptions_of_bentoml_have_their_status(tmp_path: Path) -> None:
+    """Raised for one row of a batch or for a single value; the rows beside it are answered."""
+    client = create_app(str(write_bundle(tmp_path / "old", RAISING))).test_client()
+    sent = {"content_type": "application/json"}
+    refused = client.post("/predict", data=b'[{"x": 1}, {"x": -1}]', **sent)
+    assert (refused.status_code, refused.json["kind"], refused.json["rows"][0]["row"]) == (400, "BadInput", 1)
+    assert client.post("/predict", data=b'[{"x": 1}]', **sent).data == b"[1]\n"
+    missing = client.post("/find", data=b"1", **sent)
+    assert (missing.status_code, missing.json["detail"]) == (404, "no such bird")
+
+
 def test_a_server_that_loads_is_alive_and_not_ready(served_bundle: str) -> None:
     """Row 15: 503 before the load, 200 after it, 503 while draining; liveness is 200 all along."""
     go = threading.Event()
