@@ -58,7 +58,10 @@ def containerize_command(
 
     Run it by `docker run -p 5000:5000 -e BENTOBATCH_TOKEN IMAGE`, or score a file with `docker run IMAGE run predict …`.
     """
-    from bentobatch.repository.local import resolve  # here and not above, as in bundles.py
+    # Here and not above, as in bundles.py.
+    from bentobatch.bundle.manifest import read_manifest
+    from bentobatch.bundle.policy import check_policy
+    from bentobatch.repository.local import resolve
 
     del debug  # main has seen it
     for argument in build_arguments:
@@ -70,6 +73,7 @@ def containerize_command(
         folder = resolve(bento, trust=trust, repository_url=repository_url)
         image = image_of(folder) if tag is None else tag
         check_image_files(folder)
+        check_policy(folder, read_manifest(folder))  # its setup.sh is about to run, if only in a container
         program = found_builder(builder)
         options = [word for argument in build_arguments for word in ("--build-arg", argument)]
         _run([program, "build", "--tag", image, *options, str(folder)], quiet=quiet)

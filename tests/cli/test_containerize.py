@@ -133,6 +133,18 @@ def test_a_bundle_that_was_changed_becomes_no_image(bundles: Path, path: Path, t
     assert not (path / "docker.txt").exists()
 
 
+def test_a_policy_counts_for_images_too(
+    bundles: Path, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """Building runs the bundle's setup.sh, so nothing is built that may not be run here."""
+    notes = stand_in(path, "docker")
+    (tmp_path / "policy.yml").write_text('allow:\n  - name: "Other*"\n')
+    monkeypatch.setenv("BENTOBATCH_POLICY", str(tmp_path / "policy.yml"))
+    assert main(["containerize", str(bundles / "linear")]) == 65
+    assert "policy" in capfd.readouterr().err
+    assert not notes.exists()
+
+
 def test_bentomls_dockerfile_is_not_built(path: Path, tmp_path: Path, capfd: Any) -> None:
     """Its base image has no bentobatch."""
     from tests.legacy.layout import write_bundle
