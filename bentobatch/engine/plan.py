@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +14,12 @@ from bentobatch.engine.job import BatchJob, digest_of
 from bentobatch.formats.base import InputFile, Range, ReadPlan
 from bentobatch.formats.file_groups import Member
 
+_RANGE_FIELDS = tuple(each.name for each in fields(Range))
 PLAN_VERSION = 1
 """Raised when a plan, a receipt or a part is written in another way: older ones are then not taken over."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Split:
     """One range of one file. ``take`` of its rows are scored (fewer than the range has only under --limit);
     ``first_row`` is the position of its first row in the whole output. ``key`` names its part and receipt: a digest of
@@ -171,7 +172,8 @@ class Plan:
 def split_key(values: str, file: InputFile, piece: Range, take: int) -> str:
     """The key of a split, from the digest of the value-changing options and its file's identity and range."""
     identity = [file.uri, file.size, file.stamp, file.format, file.compression, file.partition]
-    return digest_of([PLAN_VERSION, values, identity, asdict(piece), take])[:32]
+    cut = {name: getattr(piece, name) for name in _RANGE_FIELDS}  # asdict copies deeply, which a million splits feel
+    return digest_of([PLAN_VERSION, values, identity, cut, take])[:32]
 
 
 def schema_to_text(schema: pa.Schema) -> str:

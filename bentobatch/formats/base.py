@@ -18,7 +18,7 @@ import pyarrow as pa
 from bentobatch.rows import BadRow
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million of these and of Range
 class InputFile:
     """One regular file of the input, as ``discover`` found it.
 
@@ -35,7 +35,7 @@ class InputFile:
     partition: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Range:
     """A piece of one file, in the format's own unit: row groups (Parquet), stripes (ORC), batches (IPC), bytes (text).
 
@@ -70,7 +70,7 @@ class ScanOptions:
     nulls: tuple[str, ...] = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileScan:
     """What ``scan`` learned. ``schema`` has every column of the file in the file's order (partition columns excluded);
     for text formats a column that was not asked for has type null. ``row_bytes`` estimates the memory of one row of
@@ -99,7 +99,7 @@ class ReadPlan:
     nulls: tuple[str, ...] = ScanOptions.nulls
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where rows of a chunk come from, which begin at its row ``start`` and end with the next origin: the file, the
     position of the first of them in it (``start`` may be negative: what stands before belongs to an earlier chunk), and

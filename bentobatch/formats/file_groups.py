@@ -21,7 +21,7 @@ from bentobatch.formats.unchanged import check_unchanged
 NAME = "file_group"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One file of a group, with all of its ``rows``. ``range`` is where they stand in it; None asks to look again, for a
     file that was mended since (it must have as many rows)."""

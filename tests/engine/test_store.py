@@ -79,3 +79,18 @@ def test_a_folder_that_may_not_be_written_is_an_output_error(tmp_path: Path, mon
 def test_urls_are_told_from_paths_by_their_scheme(path: str, url: bool) -> None:
     """A path that merely holds '://' further on is a path."""
     assert is_url(path) is url
+
+
+def test_a_folder_of_very_many_files_is_removed_whole(tmp_path):
+    """Files go several at a time; those in folders below, links to folders and what is gone meanwhile are no trouble."""
+    store = LocalStore(tmp_path / "state")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    for number in range(700):
+        store.write(f"plan/parts/{number}", b"part", lazily=True)
+    store.write("plan/parts/below/one", b"part")
+    (tmp_path / "state/plan/parts/link").symlink_to(outside)
+    store.delete("plan/parts")
+    assert store.names("plan") == []
+    assert (outside / "kept").read_text() == "kept"
