@@ -281,7 +281,7 @@ def test_an_image_of_another_python_is_refused_in_a_line(tmp_path: Path) -> None
     assert not (tmp_path / "env").exists()
 
 
-@pytest.mark.parametrize("numbers", ["0:1034", "1034:0", "a:1", "1;id:1"])
+@pytest.mark.parametrize("numbers", ["0:1034", "1034:0", "00:1034", "1034:00", "a:1", "1;id:1"])
 def test_no_image_runs_as_root(tmp_path: Path, numbers: str) -> None:
     """--build-arg UID=0 is refused when the image is built."""
     user, group = numbers.split(":")
@@ -290,6 +290,58 @@ def test_no_image_runs_as_root(tmp_path: Path, numbers: str) -> None:
     done = subprocess.run(["sh", str(script), "user"], env=env, capture_output=True, text=True)
     assert done.returncode == 1
     assert not list(tmp_path.iterdir())
+
+
+def steps_with_stand_ins(bundle: Path, folder: Path, *steps: str, programs: dict[str, str]) -> list[str]:
+    """What the programs were given, line by line, while the steps were taken; each is a script that notes its arguments."""
+    notes = folder / "said"
+    for name, script in programs.items():
+        program = folder / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "{name} $@" >>{notes}\n{script}\n')
+        program.chmod(0o755)
+    env = {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "BENTOBATCH_ENVIRONMENT": str(folder / "env"),
+        "CONSTRAINTS": "constraints.txt",
+    }
+    subprocess.run(["sh", str(bundle / "bentobatch-init.sh"), *steps], env=env, check=True, cwd=folder)
+    return notes.read_text().splitlines() if notes.exists() else []
+
+
+def test_requirements_with_hashes_are_installed_by_themselves(tmp_path: Path) -> None:
+    """pip wants a hash of everything then, which the server's libraries and the constraints have not."""
+    bundle = doubler(tmp_path)
+    (bundle / "requirements.txt").write_text("numpy==2.0 --hash=sha256:00\n")
+    said = steps_with_stand_ins(bundle, tmp_path, "packages", programs={"env/bin/python": ""})
+    pip = "env/bin/python -m pip install --no-cache-dir --disable-pip-version-check"
+    assert said == [
+        f"{pip} -r requirements.txt",
+        f"{pip} --find-links bundled_pip_dependencies -r {tmp_path}/env/server.txt",
+    ]
+    assert re.fullmatch(r"bentobatch\[server\]==\S+\n", (tmp_path / "env/server.txt").read_text())
+
+
+def test_packages_are_installed_in_the_versions_of_the_constraints(tmp_path: Path) -> None:
+    """In one go, with the server's."""
+    said = steps_with_stand_ins(doubler(tmp_path), tmp_path, "packages", programs={"env/bin/python": ""})
+    (line,) = said
+    assert line.endswith(" --constraint constraints.txt -r requirements-server.txt")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "missing", "installed"),
+    [("lightgbm==4.6", True, True), ("lightgbm==4.6", False, False), ("numpy", True, False)],
+)
+def test_openmp_is_installed_where_a_library_would_not_find_it(
+    tmp_path: Path, requirement: str, missing: bool, installed: bool
+) -> None:
+    """The wheels of LightGBM do not bring it, and slim images have not got it."""
+    bundle = doubler(tmp_path)
+    (bundle / "requirements.txt").write_text(f"{requirement}\n")
+    programs = {"env/bin/python": f"exit {int(missing)}", "apt-get": "", "rm": ""}
+    said = steps_with_stand_ins(bundle, tmp_path, "libraries", programs=programs)
+    assert ("apt-get install --no-install-recommends -y libgomp1" in said) is installed
 
 
 def test_conda_makes_the_environment_where_conda_packages_are_asked_for(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ step_packages() {
     set -- -m pip install --no-cache-dir --disable-pip-version-check ${EXTRA_PIP_INSTALL_ARGS:-}
     if grep -q -e '--hash' requirements.txt; then # pip wants a hash of everything then; the server's part has none
         "$prefix/bin/python" "$@" -r requirements.txt
-        grep -v '^-r ' requirements-server.txt >"$prefix/server.txt"
+        grep -v '^-' requirements-server.txt >"$prefix/server.txt"
         "$prefix/bin/python" "$@" --find-links bundled_pip_dependencies -r "$prefix/server.txt"
     else
         [ -z "${CONSTRAINTS:-}" ] || set -- "$@" --constraint "$CONSTRAINTS"
@@ -70,7 +70,7 @@ step_libraries() {
 step_user() {
     case "${UID_OF_BENTO:?}:${GID_OF_BENTO:?}" in
     *[!0-9:]*) fail "UID and GID are numbers" ;;
-    0:* | *:0) fail "the server does not run as root: take another UID and GID" ;;
+    0* | *:0*) fail "the server does not run as root: take another UID and GID" ;;
     esac
     # not by useradd, which some images lack
     cut -d: -f3 "$etc/group" | grep -qx "$GID_OF_BENTO" || echo "bentobatch:x:$GID_OF_BENTO:" >>"$etc/group"
