@@ -12,6 +12,7 @@ import socket
 import sys
 import traceback
 import types
+import warnings
 from typing import Any
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # at the end: there is a json.py beside it, among others
@@ -41,6 +42,7 @@ def answer(request: Any, buffers: Any) -> tuple[Any, Any]:
 def main() -> None:
     """Answer until the parent closes its end."""
     provide_cloudpickle()
+    warn_once()
     stream = socket.socket(fileno=int(sys.argv[1])).makefile("rwb")
     while True:
         asked = model_values.receive(stream)
@@ -55,6 +57,18 @@ def main() -> None:
             names = [cls.__name__ for cls in type(error).__mro__]
             told = {"error": {"types": names, "message": str(error), "trace": traceback.format_exc()}}
         model_values.send(stream, told, made)
+
+
+def warn_once() -> None:
+    """Show each distinct warning once: libraries juggle with the filters, and a model would warn at every call."""
+    show, shown = warnings.showwarning, set()
+
+    def once(message: Any, category: Any, *where: Any, **more: Any) -> None:
+        if (str(message), category) not in shown:
+            shown.add((str(message), category))
+            show(message, category, *where, **more)
+
+    warnings.showwarning = once
 
 
 def provide_cloudpickle() -> None:

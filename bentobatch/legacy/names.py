@@ -62,6 +62,7 @@ _SAVED_BUNDLE = {
     "load": f"{_SERVICE}:load",
     "load_bento_service_class": f"{_SERVICE}:load_class",
     "load_bento_service_api": f"{_SERVICE}:load_api",
+    "load_saved_bundle_config": f"{_LEGACY}.repository:load_saved_bundle_config",
 }
 _DECORATED = {
     "BentoService": f"{_SERVICE}:BentoService",
@@ -124,6 +125,8 @@ def _homes() -> dict[str, dict[str, str]]:
             "expand_env_var": f"{_LEGACY}.settings:expand_env_var",
         },
         "bentoml.utils.cloudpickle": {},
+        "bentoml.yatai": {},
+        "bentoml.yatai.client": {"get_yatai_client": f"{_LEGACY}.repository:get_yatai_client"},
         "bentoml.utils.log": {"configure_logging": f"{_LEGACY}.settings:configure_logging"},
         "bentoml.utils.lazy_loader": {"LazyLoader": f"{_LEGACY}.settings:LazyLoader"},
         "bentoml.utils.tempdir": {"TempDirectory": f"{_LEGACY}.settings:TempDirectory"},

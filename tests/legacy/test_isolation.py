@@ -219,8 +219,8 @@ def test_a_loaded_service_and_its_class_travel_to_another_process(tmp_path: Path
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("import bentoml.yatai.client", r"provides no module 'bentoml\.yatai\.client'"),
-        ("from bentoml.yatai.client import get_yatai_client", r"provides no module 'bentoml\.yatai\.client'"),
+        ("import bentoml.yatai.deployment", r"provides no module 'bentoml\.yatai\.deployment'"),
+        ("from bentoml.yatai.deployment import store", r"provides no module 'bentoml\.yatai\.deployment'"),
         ("from bentoml import no_such", "cannot import name 'no_such'"),
         ("import bentoml; bentoml.no_such", r"provides no 'no_such' of BentoML's module bentoml"),
     ],

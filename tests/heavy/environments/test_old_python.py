@@ -89,3 +89,18 @@ def test_a_model_of_python_3_8_is_scored_by_it(tmp_path: Path) -> None:
     assert report.environment is not None
     assert report.environment["python"].startswith("3.8.")
     assert report.environment["packages"]["scikit-learn"] == "0.24.2"
+
+
+def test_a_bundle_that_bentoml_wrote_gives_what_bentoml_gave(tmp_path: Path) -> None:
+    """A real one of Python 3.8, with the scikit-learn and pandas that it pins."""
+    real = Path(__file__).resolve().parents[4] / "shared" / "legacy-bundles" / "iris_df"
+    if not real.is_dir():
+        pytest.skip("the real bundles are not beside this checkout")
+    try:
+        find("3.8", whose="this test")
+    except MissingDependencyError:
+        pytest.skip("there is no Python 3.8 on this machine")
+    output = tmp_path / "o.parquet"
+    bentobatch.run(real / "bundle", input_file=real / "input.csv", output_file=output, env="bundle")
+    expected = json.loads((real / "expected" / "csv.result").read_text())
+    assert pq.read_table(output).column("prediction").to_pylist() == expected
