@@ -30,6 +30,16 @@ def pages_of(folder: str, group: str | None = None) -> list[Path]:
 
 def run_page(page: Path, folder: Path) -> None:
     """Write the page's files into ``folder``, run its commands there one by one, and compare what they print."""
+    commands = written(page, folder)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    for command, expected in commands:
+        done = subprocess.run(words(command), cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert done.stdout.splitlines() == expected, command
+
+
+def written(page: Path, folder: Path) -> list[tuple[str, list[str]]]:
+    """The commands of a page, each with the lines that it prints, after its files were written into ``folder``."""
     commands: list[tuple[str, list[str]]] = []
     for language, text in _BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "console":
@@ -39,11 +49,7 @@ def run_page(page: Path, folder: Path) -> None:
             assert name is not None, f"a block of {page.name} does not say in which file it stands"
             (folder / name[1]).write_text(text)
     assert commands
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    for command, expected in commands:
-        done = subprocess.run(words(command), cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        assert done.stdout.splitlines() == expected, command
+    return commands
 
 
 def check_links(page: Path) -> None:

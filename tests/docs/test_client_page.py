@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
-from tests.docs.pages import ROOT, check_links, transcript, words
+from tests.docs.pages import ROOT, check_links, words, written
 from tests.serving.ways import process_way
 
 PAGE = ROOT / "docs" / "client.md"
-_BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_the_client_page_does_what_it_says(tmp_path: Path) -> None:
     """In an empty folder; the server takes a port that is free, and the client's file is told of it."""
-    commands: list[tuple[str, list[str]]] = []
-    for language, text in _BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        if language == "console":
-            commands += transcript(text)
-        else:
-            first, _, rest = text.partition("\n")
-            (tmp_path / first.removeprefix("# ")).write_text(rest)
-    save, serve, ask = commands
+    save, serve, ask = written(PAGE, tmp_path)
     assert run(tmp_path, save[0]) == save[1]
     command = [part if part != "5000" else "0" for part in words(serve[0])]
     command[command.index("flowers")] = str(tmp_path / "flowers")

@@ -11,24 +11,16 @@ from urllib.parse import urlsplit
 
 from bentobatch.cli.main import cli
 from bentobatch.serving.options import ServingOptions
-from tests.docs.pages import ROOT, check_links, transcript, words
+from tests.docs.pages import ROOT, check_links, words, written
 from tests.serving.ways import Way, http_request, process_way
 
 PAGE = ROOT / "docs" / "serving.md"
-_BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ESCAPED = re.compile(r"\$'((?:[^'\\]|\\.)*)'")
 
 
 def test_the_serving_page_does_what_it_says(tmp_path: Path) -> None:
     """In an empty folder; the server takes a port that is free."""
-    commands: list[tuple[str, list[str]]] = []
-    for language, text in _BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        if language == "console":
-            commands += transcript(text)
-        else:
-            first, _, rest = text.partition("\n")
-            (tmp_path / first.removeprefix("# ")).write_text(rest)
-    (save, printed), (serve, _), *asked = commands
+    (save, printed), (serve, _), *asked = written(PAGE, tmp_path)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     done = subprocess.run(words(save), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout.splitlines()) == (0, printed), done.stderr
