@@ -73,6 +73,7 @@ def gthread_way(bundle: str, options: Mapping[str, Any]) -> Iterator[Way]:
     command = [sys.executable, "-m", "gunicorn", f"bentobatch.serving:create_app({arguments})", "--bind", "127.0.0.1:0"]
     command += ["--worker-class", "gthread", "--threads", "32", "--no-control-socket"]
     with process_way("gthread", command, r"Listening at: http://127\.0\.0\.1:(\d+)") as way:
+        way.get("/livez")  # gunicorn listens before it has loaded the bundle
         yield way
 
 
@@ -143,7 +144,7 @@ def process_way(name: str, command: list[str], pattern: str) -> Iterator[Way]:
 
 def http_request(port: int, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
     """One request over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body=body or None, headers=dict(headers))
         found = connection.getresponse()
