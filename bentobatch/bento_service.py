@@ -22,12 +22,14 @@ def load(
     allow_pickle: bool = True,
     trust: bool = False,
     repository_url: str | None = None,
+    trust_types: Sequence[str] = (),
 ) -> Any:
     """The service in a bundle, with its models, ready to be called. Runs the bundle's code.
 
     ``bundle``: its folder, an archive of it, a URL (``URL@sha256:DIGEST``, or with ``trust``), or a tag of the
     repository, NAME:VERSION or NAME:latest. ``repository_url``: which one, by default that of the settings. ``digest``: the
-    content digest that it must have. ``allow_pickle=False`` refuses models that are stored as pickles.
+    content digest that it must have. ``allow_pickle=False`` refuses models that are stored as pickles. A model file will do
+    as well, .onnx or .skops (``trust_types`` names types that the latter may make), or the folder of an MLflow model.
 
     Raises:
         NoInputError: there is no such bundle.
@@ -36,9 +38,8 @@ def load(
         BundleError: it was changed after it was saved, is not the one of ``digest``, or its code fails.
         MissingDependencyError: its code needs a library that is not installed.
     """
-    return load_folder(
-        resolve(os.fspath(bundle), trust=trust, repository_url=repository_url), digest=digest, allow_pickle=allow_pickle
-    )
+    folder = resolve(os.fspath(bundle), trust=trust, repository_url=repository_url, trust_types=trust_types)
+    return load_folder(folder, digest=digest, allow_pickle=allow_pickle)
 
 
 class _ServiceClass(type):

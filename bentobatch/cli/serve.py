@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bentobatch.cli.options import TRUST_HELP, debug_option
+from bentobatch.cli.options import TRUST_HELP, TRUST_TYPE_HELP, debug_option
 from bentobatch.cli.parameters import size
 from bentobatch.cli.repository_options import quiet_option, repository_option, told
 from bentobatch.errors import MissingDependencyError, UsageError
@@ -117,6 +117,7 @@ _OPTIONS = (
     ),
     click.option("--access-log/--no-access-log", default=False, help="A line for each request.  [default: none]"),
     click.option("--trust", is_flag=True, help=TRUST_HELP),
+    click.option("--trust-type", "trust_types", multiple=True, metavar="NAME", help=TRUST_TYPE_HELP),
     click.option(
         "--no-pickle", is_flag=True, help="Refuse a bundle whose models are pickles, which run code when loaded."
     ),
@@ -166,7 +167,12 @@ def loaded(bento: str, options: dict[str, Any]) -> ServiceCore:
     from bentobatch.bundle.load import load
     from bentobatch.repository.local import resolve
 
-    folder = resolve(bento, trust=options["trust"], repository_url=options["repository_url"])
+    folder = resolve(
+        bento,
+        trust=options["trust"],
+        repository_url=options["repository_url"],
+        trust_types=options["trust_types"],
+    )
     service: ServiceCore = load(folder, allow_pickle=not options["no_pickle"])
     return service
 

@@ -32,6 +32,7 @@ from bentobatch.bundle.manifest import read_manifest
 from bentobatch.cli.main import main
 from bentobatch.errors import BundleError, MissingDependencyError, NoInputError, UsageError
 from bentobatch.repository.local import resolve
+from tests.serving.ways import serve_way
 
 IRIS = datasets.load_iris(as_frame=True)
 LABELS = IRIS.target_names[IRIS.target]
@@ -51,12 +52,10 @@ def classifier() -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(IRIS.data, LABELS)
 
 
-def linear(
-    path: Path, *, rows: Any = "N", inputs: tuple[str, ...] = ("x",), width: int = 2, kind: int = TensorProto.FLOAT
-) -> Path:
-    """A model that gives the sum of its inputs, each of ``rows`` rows and ``width`` columns."""
-    given = [helper.make_tensor_value_info(name, kind, [rows, width]) for name in inputs]
-    result = helper.make_tensor_value_info("total", kind, [rows, width])
+def linear(path: Path, *, inputs: tuple[str, ...] = ("x",), width: int = 2) -> Path:
+    """A model that gives the sum of its inputs, each of ``width`` columns."""
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width]) for name in inputs]
+    result = helper.make_tensor_value_info("total", TensorProto.FLOAT, ["N", width])
     graph = helper.make_graph(
         [helper.make_node("Sum" if len(inputs) > 1 else "Identity", list(inputs), ["total"])], "sums", given, [result]
     )
@@ -122,62 +121,14 @@ def test_inputs_that_are_columns_are_found_by_name_and_read_as_their_types(tmp_p
     assert schema == {"a": "double", "b": "double", "c": "double", "d": "double", "kind": "string"}
 
 
-@pytest.mark.parametrize("rows", [1, 4])
-def test_a_model_for_a_fixed_number_of_rows_is_called_with_so_many(rows: int, tmp_path: Path) -> None:
-    """10 rows by a model that takes 1 or 4 at a time; the rows that fill the last call up give no results."""
-    table = pd.DataFrame({"a": np.arange(10.0), "b": np.arange(10.0) * 2})
-    out = scored(linear(tmp_path / "fixed.onnx", rows=rows), table)
-    np.testing.assert_array_equal(out[["prediction_0", "prediction_1"]], table)
-
-
-@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.INT32, TensorProto.DOUBLE, TensorProto.FLOAT])
-def test_numbers_are_cast_to_what_the_model_takes(kind: int, tmp_path: Path) -> None:
-    """Integers of a file go into a model of any number type."""
-    out = scored(linear(tmp_path / "cast.onnx", kind=kind), pd.DataFrame({"a": [1, 2], "b": [3, 4]}))
-    assert out["prediction_1"].tolist() == [3, 4]
-
-
-def test_an_input_of_more_dimensions_takes_a_column_of_lists_or_flat_columns(tmp_path: Path) -> None:
-    """A picture of 2 × 3 for each row, as a list or as six columns."""
-    shape = ["N", 2, 3]
-    given, result = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y"))
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "same", [given], [result])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), "picture.onnx")
-    flat = scored(tmp_path / "picture.onnx", pd.DataFrame(np.arange(12.0).reshape(2, 6), columns=list("abcdef")))
-    lists = scored(tmp_path / "picture.onnx", pd.DataFrame({"pixels": [[0.0, 1, 2, 3, 4, 5], [6.0, 7, 8, 9, 10, 11]]}))
-    expected = [[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], [[6.0, 7.0, 8.0], [9.0, 10.0, 11.0]]]
-    for out in (flat, lists):
-        assert [[list(row) for row in picture] for picture in out["prediction"]] == expected
-
-
-def test_what_no_table_can_feed_is_refused_with_the_input_named(tmp_path: Path) -> None:
-    """A single value for all rows, a sequence, inputs for several numbers of rows."""
+def test_what_no_table_can_feed_is_refused(tmp_path: Path) -> None:
+    """Where the bundle would be made, in one line; see tests/frameworks/test_onnx_tables.py."""
     scalar = helper.make_tensor_value_info("factor", TensorProto.FLOAT, [])
-    listed = helper.make_tensor_sequence_value_info("words", TensorProto.FLOAT, None)
-    four = helper.make_tensor_value_info("four", TensorProto.FLOAT, [4, 1])
-    two = helper.make_tensor_value_info("two", TensorProto.FLOAT, [2, 1])
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    for name, given, message in (
-        ("scalar", [scalar], "'factor' .* is a single value"),
-        ("listed", [listed], r"'words' .* is a seq\(tensor\(float\)\)"),
-        ("several", [four, two], r"several numbers of rows \(2, 4\)"),
-    ):
-        constant = helper.make_node("Constant", [], ["y"], value_float=1.0)
-        graph = helper.make_graph([constant], name, given, [result])
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), f"{name}.onnx")
-        with pytest.raises(UsageError, match=message):
-            resolve(f"{name}.onnx")
-
-
-def test_outputs_without_a_row_for_each_row_are_the_models_fault(tmp_path: Path) -> None:
-    """A sum over all rows."""
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    node = helper.make_node("ReduceSum", ["x"], ["y"], keepdims=1)
-    graph = helper.make_graph([node], "sum", [given], [result])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), "sum.onnx")
-    with pytest.raises(bentobatch.errors.ModelError, match="returned 1 rows for 2"):
-        scored(tmp_path / "sum.onnx", pd.DataFrame({"a": [1.0, 2.0], "b": [1.0, 2.0]}))
+    graph = helper.make_graph([helper.make_node("Identity", ["factor"], ["y"])], "scalar", [scalar], [result])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), "scalar.onnx")
+    with pytest.raises(UsageError, match=r"'factor' .* is a single value"):
+        resolve("scalar.onnx")
 
 
 def test_names_of_inputs_are_never_code(tmp_path: Path) -> None:
@@ -324,6 +275,19 @@ def test_without_mlflow_the_line_names_the_extra(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(MissingDependencyError, match=r"pip install bentobatch\[mlflow\]$"):
         scored(mlflow_folder(tmp_path / "churn"), pd.DataFrame({"a": [1], "b": ["x"]}))
+
+
+def test_a_model_is_served_and_loaded_like_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``bentobatch serve MODEL``, and ``bentobatch.load``; types that a .skops file may make are named there too."""
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    tree = DecisionTreeClassifier(random_state=0).fit(IRIS.data, IRIS.target)
+    skops.io.dump(tree, tmp_path / "tree.skops")
+    with serve_way("tree.skops", {"trust_type": TREE}) as way:
+        answer = way.request("POST", "/predict", {"Content-Type": "application/json"}, b"[[5.1, 3.5, 1.4, 0.2]]")
+    assert (answer.status, json.loads(answer.body)) == (200, [0])
+    linear(tmp_path / "sum.onnx")
+    rows = pd.DataFrame({"a": [1.0], "b": [2.0]})
+    assert bentobatch.load("sum.onnx").predict(rows).tolist() == [[1.0, 2.0]]
 
 
 def test_info_shows_the_bundle_that_would_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
