@@ -137,7 +137,9 @@ class Scorer:
     ) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
         converted = self.input.convert(batch)
         bad = list(converted.bad)
-        rows = np.delete(np.arange(batch.num_rows), sorted(item.index for item in bad))
+        rows = np.arange(batch.num_rows)
+        if bad:
+            rows = np.delete(rows, sorted(item.index for item in bad))
         if converted.rows == 0:
             return None, rows, bad
         if not self.api.batch:

@@ -85,7 +85,10 @@ class NumpyInput(TabularInput):
 
     def array_of(self, batch: pa.RecordBatch) -> tuple[np.ndarray[Any, Any], tensors.Problems]:
         """The array of all rows, and what is wrong with some of them."""
-        if batch.num_columns == 1 and (tensors.is_list(batch.schema.types[0]) or batch.schema.names == [TENSOR]):
+        problems: tensors.Problems = {}
+        if batch.num_columns > 1 and all(map(tensors.is_doubles, batch.columns)):
+            array = tensors.doubles_of(batch)
+        elif batch.num_columns == 1 and (tensors.is_list(batch.schema.types[0]) or batch.schema.names == [TENSOR]):
             array, problems = tensors.tensor_of(batch.schema.names[0], batch.column(0), self.shape)
         else:
             nested = [field.name for field in batch.schema if tensors.is_list(field.type)]

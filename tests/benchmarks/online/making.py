@@ -46,9 +46,9 @@ def make(folder: Path) -> dict[str, Workload]:
     for name, (service, model) in kinds.items():
         bundle, file = folder / name / "bundle", folder / name / "model.joblib"
         if not file.exists():
-            model.fit(frame, target)
+            model.fit(frame.to_numpy(), target)
             file.parent.mkdir(parents=True, exist_ok=True)
             service().pack("model", model).save_to_dir(str(bundle))
-            joblib.dump(model.fit(frame.to_numpy(), target), file)  # by position: no names to check
+            joblib.dump(model, file)
         made[name] = Workload(name, bundle, file, body)
     return made
