@@ -137,6 +137,16 @@ def window(server: Server, run: Running, sample: Sample, *, connections: int, se
     )
 
 
+def settle(run: Running, seconds: float = 10.0) -> None:
+    """Wait until the server has done with what the last window left in its queue, so long at most."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        before = run.cpu_seconds()
+        time.sleep(0.25)
+        if run.cpu_seconds() - before < 0.05:
+            return
+
+
 def _command(port: int, body: Path, connections: int, seconds: float) -> Sequence[str]:
     wrk = shutil.which("wrk")
     if wrk is None:

@@ -20,9 +20,10 @@ ABOUT = """## Online servers
 Written by `make bench-online`. Each request is one row of 20 features as JSON, over kept connections on this machine's
 loopback; the load generator takes its share of the same cores. The servers run in turn, in an order that changes every
 round, each started anew and warmed up in each round; figures are medians over the rounds. In each round 1, 64 and 256
-connections send one request after the other, and then 1 again. CPU is user and system time of the server's whole process
-tree for each request. While there are many connections, one more asks for known rows, and every answer to it is compared
-with the model's.
+connections send one request after the other, and then 1 again, each time after the server has come to rest (10 s at
+most). CPU is user and system time of the server's whole process tree for each request. While there are many connections,
+one more asks for known rows, and every answer to it is compared with the model's.
+
 Ours is `bentobatch serve-gunicorn` as it is by default (one worker), and with gunicorn's own `gthread` workers (2). Where a
 server can batch by itself it does (BentoML, LitServe); Flask and FastAPI call the model for each request.
 """

@@ -70,10 +70,12 @@ def _one_round(
     with running(server, python, port, work, folder / "server.log") as process:
         online_load.await_ready(server, process, sample)
         online_load.window(server, process, sample, connections=16, seconds=1, folder=folder)  # warm
-        windows = {
-            level: online_load.window(server, process, sample, connections=connections, seconds=seconds, folder=folder)
-            for level, connections in LEVELS.items()
-        }
+        windows = {}
+        for level, connections in LEVELS.items():
+            online_load.settle(process)
+            windows[level] = online_load.window(
+                server, process, sample, connections=connections, seconds=seconds, folder=folder
+            )
         memory = process.memory_mb()
     run["memory_mb"].append(memory)
     for level, window in windows.items():
