@@ -14,7 +14,7 @@ from bentobatch.errors import BentobatchError, BundleError, UsageError
 from bentobatch.frameworks.base import BentoServiceArtifact
 from bentobatch.frameworks.libraries import library
 from bentobatch.frameworks.text import checked_extension
-from bentobatch.frameworks.torch_archives import is_torchscript, pickles_in_export
+from bentobatch.frameworks.torch_archives import is_torchscript, load_tensors, pickles_in_export
 from bentobatch.frameworks.unpickle import dump_pickle, load_pickle, refuse_if_pickles_are_refused
 
 
@@ -106,7 +106,7 @@ class PytorchModelArtifact(BentoServiceArtifact):
             if is_torchscript(path):
                 with _without_deprecations():
                     return torch.jit.load(str(path), map_location=device)
-            state = torch.load(str(path), map_location=device, weights_only=True)
+            state = load_tensors(torch, str(path), device)
         except BentobatchError:
             raise
         except Exception as error:  # PyTorch has no error of its own for a damaged file
@@ -137,7 +137,7 @@ class PytorchModelArtifact(BentoServiceArtifact):
     def _save_state(self, torch: Any, model: Any, path: Path) -> None:
         torch.save(_on_cpu(model).state_dict(), str(path))
         try:
-            torch.load(str(path), map_location="meta", weights_only=True)
+            load_tensors(torch, str(path), "meta")
         except Exception as error:  # as above
             raise UsageError(
                 f"{self.owner}: the module's state holds more than tensors ({' '.join(str(error).split())[:200]}): leave "

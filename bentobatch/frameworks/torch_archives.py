@@ -21,6 +21,15 @@ _CONFIG = re.compile(r"data/(weights|constants)/[^/]+_config\.json")
 _SAMPLES = re.compile(r"data/sample_inputs/[^/]+\.pt")
 
 
+def load_tensors(torch: Any, source: Any, device: str) -> Any:
+    """What a file of torch.save holds, if that is tensors and containers only; nothing else of it is unpickled.
+
+    Raises:
+        Exception: whatever PyTorch raises for other content, and for damage.
+    """
+    return torch.load(source, map_location=device, weights_only=True)
+
+
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, whose code and classes PyTorch reads without Python's unpickler."""
     if not zipfile.is_zipfile(path):
@@ -60,7 +69,7 @@ def _pickled_entries(name: str, data: bytes) -> list[str]:
 def _is_plain(torch: Any, data: bytes) -> bool:
     """Whether ``data`` holds tensors and containers only; torch.export falls back to an unlimited load where not."""
     try:
-        torch.load(io.BytesIO(data), weights_only=True)
+        load_tensors(torch, io.BytesIO(data), "cpu")
     except Exception:  # noqa: BLE001 - PyTorch's answer to what it would not load safely; the caller refuses the file
         return False
     return True

@@ -39,7 +39,8 @@ ATTRIBUTES = {
 
 ALLOWED = {
     # the one place that unpickles models, and reads their names without doing so
-    "bentobatch/frameworks/unpickle.py": {"import pickle"},
+    "bentobatch/frameworks/unpickle.py": {"import pickle", "torch.load"},
+    "bentobatch/frameworks/torch_archives.py": {"torch.load"},  # with weights_only
     "bentobatch/frameworks/pickle_names.py": {
         "import pickle",
         "import joblib.compressor",
