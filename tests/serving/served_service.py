@@ -1,6 +1,8 @@
 """The service that the tests of the online server serve. What its apis do depends on the rows alone, so that a test can
 make them slow or wrong from another process."""
 
+import os
+import tempfile
 import time
 
 import numpy as np
@@ -21,8 +23,15 @@ from bentobatch.adapters import (
 from bentobatch.frameworks.pickle import PickleArtifact
 from bentobatch.tasks import InferenceError, InferenceResult
 
-RAISES, WRONG_LENGTH, SLOW, NAN = 666.0, 777.0, 888.0, 999.0
+RAISES, WRONG_LENGTH, NAN = 666.0, 777.0, 999.0
+HELD = 555.0
+"""The api waits until the file ``gate_of`` the row's second value is there."""
 NAMES = ["a", "b", "c"]
+
+
+def gate_of(number):
+    """The file that lets a held row go."""
+    return os.path.join(tempfile.gettempdir(), f"bentobatch-gate-{int(number)}")
 
 
 @bentobatch.artifacts([PickleArtifact("factor")])
@@ -40,8 +49,9 @@ class ServedService(bentobatch.BentoService):
             raise ValueError("the model does not like 666")
         if (df.a == WRONG_LENGTH).any():
             return [1.0] * (len(df) + 1)
-        if (df.a == SLOW).any():
-            time.sleep(float(df.b[df.a == SLOW].max()))
+        for number in df.b[df.a == HELD]:
+            while not os.path.exists(gate_of(number)):
+                time.sleep(0.01)
         total = df.a + df.b + df.c
         total[df.a == NAN] = np.nan
         return total

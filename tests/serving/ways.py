@@ -7,17 +7,21 @@ import http.client
 import importlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bentobatch.serving import create_app
+from tests.serving.served_service import HELD, gate_of
 
 HERE = Path(__file__).parent
 
@@ -52,6 +56,44 @@ class Way:
     def get(self, path: str) -> Answer:
         """A GET."""
         return self.request("GET", path, {}, b"")
+
+    def metrics(self) -> dict[str, float]:
+        """The server's counts by their names and labels, without bentobatch_ before them."""
+        answer = self.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        lines = [line for line in answer.body.decode().splitlines() if not line.startswith("#")]
+        pairs = (line.rsplit(" ", 1) for line in lines)
+        return {name.removeprefix("bentobatch_"): float(value) for name, value in pairs}
+
+
+@contextlib.contextmanager
+def held(way: Way) -> Iterator[Callable[[], Answer]]:
+    """A request that the api is at work on from here to the end of the block; or until the function that this gives is
+    called, which lets it go and returns its answer."""
+    number = secrets.randbelow(2**31)
+    gate = Path(gate_of(number))
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(way.post, "/predict", f"[[{HELD}, {number}, 0]]".encode())
+        try:
+            until(lambda: way.metrics()['in_flight{api="predict"}'] and not way.metrics()['queue_rows{api="predict"}'])
+
+            def let_go() -> Answer:
+                gate.touch()
+                return future.result(60)
+
+            yield let_go
+        finally:
+            gate.touch()
+            future.result(60)
+            gate.unlink()
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Wait for what a server is about to do."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @contextlib.contextmanager
