@@ -22,7 +22,7 @@ import pyarrow as pa
 from bentobatch import runs
 from bentobatch.comparison.cells import Tolerance, changed
 from bentobatch.comparison.outputs import Output
-from bentobatch.comparison.tallies import ColumnTally
+from bentobatch.comparison.tallies import ColumnTally, pairs_of
 from bentobatch.engine.job import allowed_rows
 from bentobatch.engine.place import absolute, place_at
 from bentobatch.engine.publish import check_place, publish
@@ -207,8 +207,8 @@ class _Sides:
         for old, new in zip(self.outputs[0].chunks(), self.outputs[1].chunks(), strict=True):
             first, second = old.column(_STATUS), new.column(_STATUS)
             mask = changed(first, second, self.tolerance)
-            for pair in zip(first.to_pylist(), second.to_pylist(), strict=True):
-                self.statuses[pair] = self.statuses.get(pair, 0) + 1
+            for pair, count in pairs_of(first, second).items():
+                self.statuses[pair] = self.statuses.get(pair, 0) + count
             columns: dict[str, Any] = {"status_old": first, "status_new": second}
             for tally in self.tallies:
                 pair = tuple(_column(batch, tally.name) for batch in (old, new))

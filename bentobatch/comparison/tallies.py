@@ -63,9 +63,7 @@ class ColumnTally:
 
     def _count_pairs(self, old: Any, new: Any) -> None:
         assert self.pairs is not None
-        counted = pa.table({"old": old, "new": new}).group_by(["old", "new"]).aggregate([([], "count_all")])
-        for row in counted.to_pylist():
-            self.pairs[row["old"], row["new"]] += row["count_all"]
+        self.pairs.update(pairs_of(old, new))
         values = {value for pair in self.pairs for value in pair}
         if len(values) > MOST_CLASSES or len(self.pairs) > _MOST_PAIRS:
             self.pairs = None
@@ -89,6 +87,12 @@ class ColumnTally:
 
     def _floats(self, output: Output) -> Iterable[Any]:
         return (as_floats(chunk.column(0)) for chunk in output.chunks([self.name]))
+
+
+def pairs_of(old: Any, new: Any) -> dict[tuple[Any, Any], int]:
+    """How many rows have each pair of values, in two Arrow arrays of the same length."""
+    counted = pa.table({"old": old, "new": new}).group_by(["old", "new"]).aggregate([([], "count_all")])
+    return {(row["old"], row["new"]): row["count_all"] for row in counted.to_pylist()}
 
 
 def _may_be_class(type: Any) -> bool:

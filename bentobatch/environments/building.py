@@ -84,11 +84,12 @@ class Environment:
     def create(self, base: Interpreter) -> None:
         """Make it, with nothing installed."""
         uv = shutil.which("uv")
-        if uv is not None:
-            self.run([uv, "venv", "--no-project", "--python", base.path, str(self.folder)])
+        # this process's pip is quicker to have, but knows interpreters of its own time only
+        self._lent_pip = not base.for_models_only and importlib.util.find_spec("pip") is not None
+        if uv is not None:  # with pip where that will be asked for a wheel (env build), which uv does not make
+            seeded = [] if self._lent_pip else ["--seed"]
+            self.run([uv, "venv", "--no-project", *seeded, "--python", base.path, str(self.folder)])
         else:
-            # this process's pip is quicker to have, but knows interpreters of its own time only
-            self._lent_pip = not base.for_models_only and importlib.util.find_spec("pip") is not None
             bare = ["--without-pip"] if self._lent_pip else []
             self.run([base.path, "-I", "-m", "venv", *bare, str(self.folder)])
 
