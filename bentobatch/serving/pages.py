@@ -18,7 +18,11 @@ from bentobatch.serving.exchange import Endpoint
 from bentobatch.serving.site import Site
 
 _HERE = Path(__file__).parent
-_STATIC = {"page.js": "text/javascript", "style.css": "text/css"}
+_STATIC = {
+    "icon.svg": "image/svg+xml",
+    "page.js": "text/javascript; charset=utf-8",
+    "style.css": "text/css; charset=utf-8",
+}
 _POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )  # fmt: skip
@@ -28,7 +32,7 @@ def add_pages(app: Flask, site: Site) -> None:
     """Add the page at /docs, and at / unless the service has pages of its own."""
     pages = _Pages(site)
     app.add_url_rule("/docs", "docs", pages.docs)
-    app.add_url_rule("/docs/<any('page.js', 'style.css'):name>", "static", pages.static)
+    app.add_url_rule("/docs/<any('icon.svg', 'page.js', 'style.css'):name>", "static", pages.static)
     app.add_url_rule("/", "index", pages.index)
 
 
@@ -55,7 +59,7 @@ class _Pages:
 
     def static(self, name: str) -> Response:
         """The page's script and style."""
-        return Response((_HERE / "static" / name).read_bytes(), content_type=f"{_STATIC[name]}; charset=utf-8")
+        return Response((_HERE / "static" / name).read_bytes(), content_type=_STATIC[name])
 
     def index(self) -> Response:
         """The service's own page, else ours."""

@@ -106,7 +106,7 @@ class Reader:
         return reads
 
     def _media_types(self) -> tuple[str, ...]:
-        found = [*self._reads, MULTIPART]
+        found = [*sorted(self._reads, key=lambda name: name != JSON), MULTIPART]  # JSON first, the form of the examples
         if self._is_files and not self._several:
             found = ["image/*" if isinstance(self._adapter, DecodedFilesInput) else "*/*", BYTES, *found]
         return tuple(found)

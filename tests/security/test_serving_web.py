@@ -122,7 +122,7 @@ def test_every_route_and_method_asks_for_the_token(guarded: Any) -> None:
     for path, method in asked:
         if method == "OPTIONS":
             continue
-        concrete = path.replace("<any('page.js', 'style.css'):name>", "page.js")
+        concrete = path.replace("<any('icon.svg', 'page.js', 'style.css'):name>", "page.js")
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}, {"Authorization": "Bearer "}):
             answer = client.open(concrete, method=method, headers=headers)
             assert answer.status_code == 401, (path, method, headers)
