@@ -10,8 +10,10 @@ docs/performance.md. A run of some servers only is a trial, and is not saved. No
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,7 @@ def main() -> None:
             print(WITHOUT_WRK)
         run(asked, kept)
     page = asked.docs / "performance.md"
-    if kept.exists():
+    if kept.exists() and len(asked.chosen) == len(SERVERS):
         page.parent.mkdir(parents=True, exist_ok=True)
         old = page.read_text() if page.exists() else ""
         page.write_text(sections.with_section(old, online_page.section(results.load(kept))))
@@ -78,7 +80,7 @@ def main() -> None:
 def run(asked: argparse.Namespace, kept: Path) -> None:
     """All works."""
     pythons, missing, versions = _environments(asked.chosen)
-    works = make(asked.data / "online")
+    works = make(asked.data / "online" / _recipe())
     folder = scratch(asked.data)
     for name in asked.only:
         print(f"{name}: {asked.rounds} rounds of {asked.seconds:g} s for each number of connections")
@@ -97,6 +99,12 @@ def run(asked: argparse.Namespace, kept: Path) -> None:
         if len(asked.chosen) == len(SERVERS):
             results.store(kept, name, session)
     shutil.rmtree(folder)
+
+
+def _recipe() -> str:
+    """What the models and bundles are made by: others are made where that has changed."""
+    made_by = [path.read_bytes() for path in sorted((HERE / "online").glob("*.py"))]
+    return hashlib.sha256(b"\0".join([*made_by, version("scikit-learn").encode()])).hexdigest()[:12]
 
 
 def _sample(work: Any) -> Sample:
