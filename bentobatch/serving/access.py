@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -27,7 +29,7 @@ def check_access(headers: Mapping[str, str], options: ServingOptions, *, method:
     if options.token is not None and not public and not _has_token(headers, options.token):
         raise RequestError(
             401, "this server asks for a token: send Authorization: Bearer TOKEN",
-            headers=(("WWW-Authenticate", 'Bearer realm="bentobatch"'),),
+            headers=(("WWW-Authenticate", 'Bearer realm="bentobatch", Basic realm="bentobatch"'),),
         )  # fmt: skip
 
 
@@ -42,9 +44,17 @@ def allowed_origin(headers: Mapping[str, str], options: ServingOptions) -> str |
 
 
 def _has_token(headers: Mapping[str, str], token: str) -> bool:
+    """Programs send it as a bearer token; a browser asks its user, and sends it as the password of whatever user. Pages of
+    other sites gain nothing by that, since what they send is told by its Origin."""
     scheme, _, presented = headers.get("authorization", "").partition(" ")
     sent = presented.strip().encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(sent, token.encode()) and scheme.lower() == "bearer"
+    kind = scheme.lower()
+    if kind == "basic":
+        try:
+            sent = base64.b64decode(sent, validate=True).partition(b":")[2]
+        except (ValueError, binascii.Error):
+            return False
+    return hmac.compare_digest(sent, token.encode()) and kind in ("bearer", "basic")
 
 
 def _check_host(headers: Mapping[str, str], options: ServingOptions) -> None:

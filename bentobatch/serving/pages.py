@@ -50,7 +50,6 @@ class _Pages:
             version=served.service.version or "",
             description=(type(served.service).__doc__ or "").strip(),
             forms=forms,
-            token=self._site.options.token is not None,
         )
         response = Response(text, content_type="text/html; charset=utf-8")
         response.headers["Content-Security-Policy"] = _POLICY

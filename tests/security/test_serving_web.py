@@ -133,6 +133,19 @@ def test_every_route_and_method_asks_for_the_token(guarded: Any) -> None:
         assert client.get(name).status_code == 200
 
 
+def test_a_browser_sends_the_token_as_a_password(guarded: Any) -> None:
+    """So that the page can be used; another site's page cannot make use of what the browser remembers."""
+    client = guarded.test_client()
+    known = {"auth": ("anybody", TOKEN)}
+    assert client.get("/", **known).status_code == 200
+    send = {"data": b"1", "content_type": "application/json", **known}
+    assert client.post("/value", headers={"Origin": "http://localhost"}, **send).status_code == 200
+    assert client.post("/value", headers={"Origin": "http://evil.example"}, **send).status_code == 403
+    for wrong in (("anybody", ""), ("anybody", "wrong"), (TOKEN, "")):
+        assert client.get("/", auth=wrong).status_code == 401
+    assert client.get("/", headers={"Authorization": "Basic ???"}).status_code == 401
+
+
 @pytest.mark.parametrize("token", ["", "short", "0123456789 abcdef", "0123456789abcdé0", "x" * 15])
 def test_a_worthless_token_is_refused(token: str) -> None:
     """S23: and the message does not show it."""

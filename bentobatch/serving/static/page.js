@@ -17,10 +17,8 @@ async function send(event) {
   event.preventDefault();
   const form = event.target;
   const answer = form.querySelector(".answer");
-  const token = document.getElementById("token");
   const [content, media] = body(form);
   const headers = media ? { "Content-Type": media } : {};
-  if (token && token.value) headers["Authorization"] = "Bearer " + token.value;
   answer.hidden = false;
   answer.textContent = "…";
   try {
