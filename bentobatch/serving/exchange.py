@@ -21,7 +21,7 @@ import threading
 import time
 from typing import Any
 
-from bentobatch.errors import BentobatchError
+from bentobatch.errors import BentobatchError, DeadlineError, OverloadedError, UnavailableError
 from bentobatch.scorer import Scorer
 from bentobatch.service.apis import InferenceAPI
 from bentobatch.service.core import ServiceCore
@@ -34,7 +34,7 @@ from bentobatch.serving.counts import Counts
 from bentobatch.serving.instances import predictions_of, rows_of_instances
 from bentobatch.serving.microbatch import Batcher, CombiningMicroBatcher
 from bentobatch.serving.options import ServingOptions
-from bentobatch.serving.problems import problem_of
+from bentobatch.serving.problems import detail_of, problem_of
 from bentobatch.serving.reading import Reader
 from bentobatch.serving.refusals import refusal_of, with_results
 from bentobatch.serving.scoring import Answer
@@ -172,10 +172,18 @@ class Endpoint:
     def reply(self, answer: Answer, call: Call) -> Reply:
         """The reply with an Answer. Never raises."""
         try:
-            reply = refusal_of(answer, call) if answer.bad else self._reply(answer, call)
+            reply = self._refusal(answer, call) if answer.bad else self._reply(answer, call)
         except Exception as error:  # noqa: BLE001 - a server cannot do without a reply
             return self.problem(error, call)
         return self._counted(reply, call)
+
+    def _refusal(self, answer: Answer, call: Call) -> Reply:
+        reply = refusal_of(answer, call)
+        if reply.status >= 500:
+            first = answer.bad[0]
+            told = f"{first.error_type}: {first.error} (row {first.index}; {len(answer.bad)} of {answer.rows} rows)"
+            _log.warning("request %s: POST /%s: %s", call.request_id, self.route, told)
+        return reply
 
     def _reply(self, answer: Answer, call: Call) -> Reply:
         media = accepted(call.headers.get("accept"))
@@ -189,10 +197,12 @@ class Endpoint:
         reply = problem_of(error, call.request_id)
         if reply.status == 500:
             foreseen = isinstance(error, BentobatchError)
-            told = f"{type(error).__name__}: {error}"
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
             _log.error(
                 "request %s: POST /%s: %s", call.request_id, self.route, told, exc_info=None if foreseen else error
             )
+        elif isinstance(error, UnavailableError) and not isinstance(error, (OverloadedError, DeadlineError)):
+            _log.warning("request %s: POST /%s: %s", call.request_id, self.route, detail_of(error))
         return self._counted(reply, call)
 
     def gone(self, call: Call) -> None:
@@ -238,7 +248,8 @@ def cors_headers(call: Call, options: ServingOptions) -> tuple[tuple[str, str], 
 
 def log_access(request_id: str, method: str, path: str, status: int, seconds: float) -> None:
     """One line for each request, where the logger bentobatch.serving.access is at INFO."""
-    _access.info("%s %s %s %d %.1f ms", request_id, method, path, status, seconds * 1000)
+    shown = path if path.isprintable() else repr(path)
+    _access.info("%s %s %s %d %.1f ms", request_id, method, shown, status, seconds * 1000)
 
 
 def request_id_of(given: str | None) -> str:

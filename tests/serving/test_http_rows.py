@@ -202,6 +202,21 @@ def test_the_request_id_is_kept_or_made_and_stands_in_errors(way: Way) -> None:
         assert re.fullmatch("[0-9a-f]{32}", made)
 
 
+def test_the_log_names_the_request_that_failed(client: Way, caplog: pytest.LogCaptureFixture) -> None:
+    """Row 19: whatever made it fail is found by its id, in one line; a path cannot make two lines of it."""
+    client.post("/predict", rows([RAISES, 0, 0]), X_Request_Id="raised-1")
+    client.post("/predict", rows([WRONG_LENGTH, 0, 0]), X_Request_Id="length-1")
+    told = [record.getMessage() for record in caplog.records if record.name == "bentobatch.serving"]
+    assert any("raised-1" in line and "does not like 666" in line for line in told)
+    assert any("length-1" in line and "2 rows for 1 rows" in line for line in told)
+    with caplog.at_level("INFO", logger="bentobatch.serving.access"):
+        client.get("/a%0Ab")
+        client.post("/predict", rows([1, 2, 3]), X_Request_Id="fine-1")
+    lines = [record.getMessage() for record in caplog.records if record.name == "bentobatch.serving.access"]
+    assert not any("\n" in line for line in lines)
+    assert any(line.startswith("fine-1 POST /predict 200 ") for line in lines)
+
+
 def test_the_metrics_add_up_to_the_requests_that_were_sent(way: Way) -> None:
     """Row 20: requests by status, rows and requests of batches, waiting and predict times, sheds, what is in flight."""
     before = way.metrics()
