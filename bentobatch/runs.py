@@ -250,6 +250,7 @@ def redrive(
     on_progress: Callable[[Progress], None] | None = None,
     trust: bool = False,
     metrics_file: str | Path | None = None,
+    env: str | Path | None = AS_PARENT,
 ) -> RunReport:
     """Score the rejected and discarded rows of a committed output again, after the model or the data was mended, and
     merge them into it. Rows that were fine are not scored again, and keep their values bit for bit.
@@ -258,7 +259,8 @@ def redrive(
     and their position in it, so a mended file must have as many rows as before. Rows that are still bad stay rejects, in
     a new rejects file. ``max_rejects`` is a count of rows, a share of the output's rows, or None for no limit; the
     default lets as many rows be rejected as are now. That of ``max_discards`` is the limit which the output's own run
-    had. ``state_dir`` must be given where that run had it. The other keywords are those of ``run_job``.
+    had. ``env`` is as for ``make_job``, by default that of the output's own run. ``state_dir`` must be given where that run
+    had it. The other keywords are those of ``run_job``.
 
     Raises:
         BentobatchError: one of its subclasses, each with its ``exit_code``; see bentobatch.errors.
@@ -274,6 +276,8 @@ def redrive(
         max_rejects=None if max_rejects is None else str(max_rejects),
         max_discards=None if max_discards is None else str(max_discards),
     )
+    if env != AS_PARENT:
+        job = replace(job, env=None if env is None else _env(str(env)))
     return run_job(
         job,
         executor=executor,

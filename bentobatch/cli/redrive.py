@@ -29,6 +29,11 @@ _option = partial(click.option, cls=GroupedOption, group="Options")
 @_option("--bundle", metavar="BUNDLE", help="Who scores them.  [default: the bundle that made OUTPUT, as it is now]")
 @_option("--trust", is_flag=True, help="Take a bundle from a URL without a pinned digest.")
 @_option(
+    "--env",
+    metavar="current|bundle|PATH",
+    help="The environment that it runs in, as --env of `bentobatch run`.  [default: that of the run that made OUTPUT]",
+)
+@_option(
     "--max-rejects",
     metavar="COUNT|SHARE%",
     default=AS_PARENT,
@@ -91,6 +96,8 @@ def redrive_command(output: str, **options: Any) -> None:
     quiet, debug, report_file = options.pop("quiet"), options.pop("debug"), options.pop("report")
     options["restart"] = not options.pop("resume")
     options["storage_options"] = dict(options["storage_options"]) or None
+    if options["env"] is None:
+        del options["env"]  # the default is not "current"
     display = ProgressDisplay(messages, quiet=quiet)
     with ExitStack() as stack:
         # as in ``run``: the streams are the last to be restored

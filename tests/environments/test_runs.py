@@ -117,6 +117,22 @@ def test_the_command_line_runs_a_bundle_in_an_environment(
     assert "--env no/such/folder: there is no such interpreter" in capfd.readouterr().err
 
 
+def test_lost_rows_are_scored_again_in_the_environment_of_the_run_or_another(
+    numbers: Path, tmp_path: Path, kept: Rivals
+) -> None:
+    """The library was mended in another one; the rows that were fine keep their values."""
+    strict = "def score(x):\n    if x == 7:\n        raise ValueError('seven')\n    return x\n"
+    broken = environment(tmp_path / "broken", {"rivals.py": strict}, "0.1")
+    output = tmp_path / "o.parquet"
+    bentobatch.run(kept.first, input_file=numbers, output_file=output, env=broken, max_rejects=1)
+    assert predictions(output)[7] is None
+    assert bentobatch.redrive(output).rejected == 1  # in the same environment
+    report = bentobatch.redrive(output, env="bundle")
+    assert report.rejected == 0
+    assert predictions(output) == [float(number) for number in range(100)]
+    assert main(["redrive", str(output), "--env", "no/such/place"]) == 2
+
+
 def test_what_works_in_the_callers_own_process_takes_no_environment(
     kept: Rivals, numbers: Path, tmp_path: Path
 ) -> None:
