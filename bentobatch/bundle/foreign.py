@@ -26,11 +26,11 @@ from bentobatch.bundle.fetch import kept
 from bentobatch.bundle.layout import files_below
 from bentobatch.bundle.manifest import read_manifest
 from bentobatch.errors import BundleError, StorageError, UsageError
+from bentobatch.frameworks.mlflow_description import MODEL_FILE
 from bentobatch.settings import read_settings
 
 MODEL_FILES = {".onnx": "onnx", ".skops": "skops"}
 """The kinds of models by the endings of their files."""
-_MLFLOW = "MLmodel"
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     "from bentobatch.bundle.foreign_making import main; main(sys.argv[2:])"
@@ -44,7 +44,7 @@ class _NotThere(Exception):  # noqa: N818 - reads as the condition that it is
 
 def foreign_kind(path: Path) -> str | None:
     """What kind of model stands at ``path``: "onnx", "skops", "mlflow", or None for neither. Nothing is read."""
-    if (path / _MLFLOW).is_file():
+    if (path / MODEL_FILE).is_file():
         return "mlflow"
     return MODEL_FILES.get(path.suffix.lower()) if path.is_file() else None
 
@@ -89,7 +89,7 @@ def bundle_of_model(path: Path, *, trust_types: Sequence[str] = ()) -> Path:
 def _key(path: Path, kind: str, trust_types: Sequence[str]) -> str:
     """The digest of what the bundle is made of, but for the files beside an ONNX model, which only that one names."""
     try:
-        content = _entries(path / _MLFLOW, files_below(path)) if path.is_dir() else file_entry(path)
+        content = _entries(path / MODEL_FILE, files_below(path)) if path.is_dir() else file_entry(path)
     except OSError as error:
         raise StorageError(
             f"model {str(path)!r} cannot be read: {error.strerror} ({error.filename}); check the file and its rights"

@@ -17,7 +17,8 @@ from typing import Any
 from bentobatch.bundle.save import save_bundle
 from bentobatch.errors import BentobatchError, BundleError, MissingDependencyError, UsageError
 from bentobatch.frameworks.libraries import library
-from bentobatch.frameworks.mlflow import MLflowModelArtifact, signature_types
+from bentobatch.frameworks.mlflow import MLflowModelArtifact
+from bentobatch.frameworks.mlflow_description import signature_types
 from bentobatch.frameworks.onnx import OnnxModelArtifact, tensors_of
 from bentobatch.frameworks.onnx_tables import check_inputs, column_types
 from bentobatch.frameworks.skops import SkopsModelArtifact

@@ -256,9 +256,14 @@ def test_modules_in_the_current_folder_are_not_run(tmp_path: Path) -> None:
 def test_the_signature_of_an_mlflow_model_is_the_input_schema(tmp_path: Path) -> None:
     """Names and types go into the bundle; nothing is imported, unpickled or run for it."""
     folder = mlflow_folder(tmp_path / "churn")
+    (folder / "requirements.txt").write_text(
+        "mlflow==3.1\nsome-library[extra]>=2,<3\n--index-url https://elsewhere\n-e .\n"
+    )
     manifest = read_manifest(resolve(str(folder)))
     assert manifest.content["apis"][0]["input_schema"] == {"a": "int64", "b": "string"}
     assert manifest.content["artifacts"][0]["feature_names"] == ["a", "b"]
+    needed = [line for line in manifest.content["env"]["pip_packages"] if not line.startswith(("bentobatch", "pandas"))]
+    assert needed == ["mlflow==3.1", "some-library[extra]>=2,<3"]
     assert not (tmp_path / "canary").exists()
 
 

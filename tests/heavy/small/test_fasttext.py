@@ -23,11 +23,9 @@ fasttext.train_supervised("corpus.txt", **options).save_model("trained.bin")
 WORDS = ["good", "ugly", "unknown"]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def train(folder: Path) -> Path:
     """A model that was trained in a new process: in an old one this fastText reads memory that it never wrote, and ends
     with "Encountered NaN"."""
-    folder = tmp_path_factory.mktemp("trained")
     (folder / "corpus.txt").write_text("__label__fine good nice lovely\n__label__poor bad ugly awful\n" * 30)
     command = [sys.executable, "-c", TRAIN]
     for _ in range(20):
@@ -36,6 +34,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return folder / "trained.bin"
         assert "Encountered NaN" in done.stderr
     raise AssertionError(done.stderr)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("trained"))
 
 
 class TestFasttextModelArtifact(FrameworkSuite):
