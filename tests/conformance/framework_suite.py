@@ -258,6 +258,7 @@ _HEAVY = (
         "catboost",
         "statsmodels",
     ),
-    *("skops", "onnx", "onnxruntime", "mlflow", "spacy", "fasttext", "h2o"),
+    *("skops", "onnx", "onnxruntime", "mlflow", "spacy", "fasttext", "h2o", "torch", "transformers", "fastai"),
+    *("tensorflow", "keras", "paddle", "coremltools"),
 )
 _ROOT = Path(__file__).parents[2]
