@@ -29,7 +29,8 @@ def test_all_options_reach_the_engine(fake_runs, capfd) -> None:
         --storage-option anon=true --features x,y --keep id --keep-all --exclude z --output-file out.csv
         --output-format csv --output-column p --status-column s --overwrite --rejects-file r.parquet
         --max-rejects 1% --max-discards 5 --split-timeout 1.5 --executor threads --workers 2 --batch-rows 10
-        --batch-bytes 1MB --split-rows 20 --restart --state-dir state --trust --no-pickle --env bundle --quiet"""
+        --batch-bytes 1MB --split-rows 20 --restart --state-dir state --trust --no-pickle --env bundle
+        --device cpu --trust-type some.Type --quiet"""
     assert main([*words.split(), "--expect", "rejects < 1%", "rows > 5"]) == 0
     asked = fake_runs.asked
     assert callable(asked.pop("on_progress"))
@@ -66,7 +67,9 @@ def test_all_options_reach_the_engine(fake_runs, capfd) -> None:
         "restart": True,
         "state_dir": "state",
         "trust": True,
+        "trust_types": ("some.Type",),
         "env": "bundle",
+        "device": "cpu",
         "break_lock": False,
         "only_new": False,
         "files_root": None,
