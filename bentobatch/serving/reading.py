@@ -93,7 +93,9 @@ class Reader:
                 reads[JSON] = lambda content, _: columns.settle(adapter.table_from_text(content))
             reads[ARROW] = self._files_of_stream
             return reads
-        reads[CSV] = lambda content, media: rows_of_csv(utf8_of(content, media), columns, most)
+        reads[CSV] = lambda content, media: rows_of_csv(
+            utf8_of(content, media), columns, most, header=media.parameters.get("header", "").lower() != "absent"
+        )
         reads[ARROW] = self._of_stream
         if self._is_text:
             reads[TEXT] = self._of_line

@@ -102,13 +102,26 @@ def _matrix(value: Any, columns: RequestColumns) -> np.ndarray[Any, Any] | None:
     return matrix
 
 
-def rows_of_csv(content: bytes, columns: RequestColumns, most: int) -> Rows:
-    """The rows of a CSV document with a header, in the types that a batch run would find for it.
+def rows_of_csv(content: bytes, columns: RequestColumns, most: int, *, header: bool = True) -> Rows:
+    """The rows of a CSV document, in the types that a batch run would find for it. Without a ``header`` they are taken by
+    position, and only where their width fits.
 
     Raises: as ``rows_of_json``; a malformed row is named by its row and line.
     """
-    if not content.strip():
-        raise DataError("the body is empty: a CSV document needs a header with the names of its columns")
+    records = _csv_records(content)
+    names = _header(records) if header else _places(records, columns)
+    body = records.part(1, len(records)) if header else records
+    _bound(len(body), most)
+    types = _types(names, columns.declared(names), body)
+    if not len(body):
+        return columns.settle(pa.table({name: pa.nulls(0, kind) for name, kind in types.items()}))
+    found, bad = CsvRows(names, types, file=_REQUEST, delimiter=",", nulls=ScanOptions.nulls).parse(body)
+    if bad:
+        raise DataError(f"row {bad[0].index}, line {bad[0].line + 1}: {bad[0].error}")
+    return columns.settle(pa.table(found))
+
+
+def _csv_records(content: bytes) -> Records:
     content = content.removeprefix(b"\xef\xbb\xbf")
     if not content.endswith((b"\n", b"\r")):
         content += b"\n"
@@ -117,20 +130,20 @@ def rows_of_csv(content: bytes, columns: RequestColumns, most: int) -> Rows:
     except UnclosedQuoteError as error:
         line = content.count(b"\n", 0, error.position) + 1
         raise DataError(f"{_REQUEST}, line {line}: a quoted field is not closed") from error
-    if not len(records):
+    if not content.strip() or not len(records):
         raise DataError("the body is empty: a CSV document needs a header with the names of its columns")
     check_utf8(records, _REQUEST)
-    names = _header(records)
-    _bound(len(records) - 1, most)
-    body = records.part(1, len(records))
-    declared = columns.declared(names)
-    types = _types(names, declared, body)
-    if not len(body):
-        return columns.settle(pa.table({name: pa.nulls(0, kind) for name, kind in types.items()}))
-    found, bad = CsvRows(names, types, file=_REQUEST, delimiter=",", nulls=ScanOptions.nulls).parse(body)
-    if bad:
-        raise DataError(f"row {bad[0].index}, line {bad[0].line + 1}: {bad[0].error}")
-    return columns.settle(pa.table(found))
+    return records
+
+
+def _places(records: Records, columns: RequestColumns) -> list[str]:
+    """The names of columns that are told by their places."""
+    width = sum(1 for _ in cut_fields(records.row(0), ","))
+    if columns.names is None:
+        return [str(place) for place in range(width)]
+    if width != len(columns.names):
+        raise DataError(f"row 0 has {width} fields, and the api takes {len(columns.names)}")
+    return list(columns.names)
 
 
 def _header(records: Records) -> list[str]:

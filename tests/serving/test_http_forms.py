@@ -57,6 +57,7 @@ def test_json_tables_of_every_orient_are_taken(client: Way, orient: str) -> None
         ("text/csv; charset=utf-8", b'\xef\xbb\xbfa,"b",c\r\n1,"2",3\r\n4,5,6'),
         ("text/csv; charset=utf-16", "c,b,a\n3,2,1\n6,5,4\n".encode("utf-16")),
         ("application/x-ndjson", b'{"a":1,"b":2,"c":3}\n\n[4,5,6]\n'[:21] + b'{"c":6,"b":5,"a":4}'),
+        ("text/csv; header=absent", b"1,2,3\n4,5,6\n"),
         ("application/x-ndjson", b"[1,2,3]\n[4,5,6]\n"),
         (ARROW, arrow(c=[3.0, 6.0], a=[1, 4], b=[2, 5])),
         multipart(("data", "rows.csv", "text/csv", b"a,b,c\n1,2,3\n4,5,6\n")),
@@ -308,6 +309,14 @@ def test_a_damaged_arrow_stream_is_400(client: Way) -> None:
         answer: Answer = client.post("/anything", bytes(whole), ARROW)
         whole[place] ^= 0xFF
         assert answer.status in (200, 400), (place, answer)
+
+
+def test_csv_without_a_header_must_have_the_width_that_the_api_takes(client: Way) -> None:
+    """RFC 4180's parameter header=absent, as SageMaker's clients send it; where no columns are known they are numbers."""
+    answer = client.post("/predict", b"1,2\n", "text/csv; header=absent")
+    assert (answer.status, "2 fields" in json.loads(answer.body)["detail"]) == (400, True)
+    answer = client.post("/anything", b"1,x\n", "text/csv; header=absent")
+    assert json.loads(answer.body) == ["2 columns: int64, str"]
 
 
 def test_csv_that_is_malformed_is_400_with_its_line(client: Way) -> None:
