@@ -6,11 +6,14 @@ import gzip
 import io
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+import bentobatch
+from bentobatch.errors import TooManyRejectsError
 from tests.serving.ways import Answer, Way
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -331,3 +334,28 @@ def test_csv_that_is_malformed_is_400_with_its_line(client: Way) -> None:
         answer = client.post("/predict", body, "text/csv; charset=utf-8")
         assert answer.status == 400
         assert told in json.loads(answer.body)["detail"] or b"\xff" in body, answer.body
+
+
+MIXED = [
+    b"a,b,c\n1,2,3\n4,5,6\n",
+    b"a,b,c\n1.5,NA,3\n-0.0,1e300,6\n",
+    b'a,b,c\n007,"x,y",2026-01-01\n8,"",2026-01-02\n',
+    b"a,b,c\ntrue,2026-01-01T00:00:00Z,9223372036854775808\nfalse,,1\n",
+]
+
+
+@pytest.mark.parametrize("text", MIXED)
+def test_a_csv_document_is_to_the_server_what_it_is_to_a_batch_run(
+    client: Way, served_bundle: str, tmp_path: Path, text: bytes
+) -> None:
+    """The same file, the same types for the function: what a batch run writes is what the server answers."""
+    source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_bytes(text)
+    answer = client.post("/anything", text, "text/csv")
+    try:
+        bentobatch.run(served_bundle, "anything", input_file=str(source), output_file=str(target))
+    except TooManyRejectsError:
+        assert answer.status == 400
+        return
+    expected = [json.loads(line)["prediction"] for line in target.read_text().splitlines()]
+    assert json.loads(answer.body) == expected
