@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ import pytest
 from PIL import Image
 
 from bentobatch.client import Client
-from bentobatch.errors import BentobatchError, DataError, DeadlineError, ModelError, UsageError
+from bentobatch.errors import BentobatchError, DataError, ModelError, UnavailableError, UsageError
 from tests.client.conftest import MOST_ROWS, TOKEN
+from tests.serving.served_service import HELD, gate_of
 
 
 def frame_of(rows: int) -> pd.DataFrame:
@@ -65,6 +67,7 @@ def test_tables_batches_and_arrays_give_their_own_kind(client: Client) -> None:
     answered = client.predict(batch)
     assert isinstance(answered, pa.RecordBatch)
     assert answered.column(0).to_pylist() == found["total"].to_pylist()
+    assert client.predict(table.to_reader()).equals(found)  # as from polars: by its __arrow_c_stream__
     rows = frame_of(120).to_numpy()
     shares = client.predict(rows, api="proba")
     np.testing.assert_allclose(shares, rows / rows.sum(axis=1, keepdims=True))
@@ -157,11 +160,18 @@ def test_what_cannot_be_sent_is_said_before_anything_is(client: Client, data) ->
         client.predict(data)
 
 
-def test_a_request_that_waits_too_long_is_not_scored(url: str) -> None:
-    """The client's time-out goes along with the request."""
-    with Client(url, TOKEN, timeout=0.2) as hasty, pytest.raises(BentobatchError, match=r"in time|deadline") as caught:
-        hasty.predict([[888.0, 1.0, 0.0]])
-    assert caught.value.exit_code == DeadlineError.exit_code
+def test_a_request_that_takes_too_long_is_given_up(url: str) -> None:
+    """After the client's time-out; the server goes on with it until it is done, and answers others after that."""
+    number = secrets.randbelow(2**31)
+    gate = Path(gate_of(number))
+    try:
+        with Client(url, TOKEN, timeout=0.2) as hasty, pytest.raises(UnavailableError, match=r"in time|deadline"):
+            hasty.predict([[HELD, float(number), 0.0]])
+    finally:
+        gate.touch()
+    with Client(url, TOKEN) as patient:
+        assert patient.predict([[1.0, 2.0, 3.0]]) == [6.0]
+    gate.unlink()
 
 
 def test_a_wrong_token_is_a_usage_error_that_does_not_show_it(url: str) -> None:
