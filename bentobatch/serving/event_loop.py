@@ -22,7 +22,7 @@ INLINE_SECONDS = 0.002
 LONG_SECONDS = 0.05
 CALLS_BESIDE = 1_000
 """So many calls go to the thread after one that took LONG_SECONDS, since the loop would stand still as long; twice as many
-after each further one."""
+after each further one, up to ten times."""
 
 
 class LoopMicroBatcher(Batcher):
@@ -149,7 +149,7 @@ class LoopMicroBatcher(Batcher):
         told = self._waiting.finished(outcomes, seconds)
         if seconds > LONG_SECONDS and self._waiting.predict.calls:  # the first call of all tells nothing
             self.beside = max(self.beside, self._beside_next)
-            self._beside_next *= 2
+            self._beside_next = min(2 * self._beside_next, 10 * CALLS_BESIDE)
         for request, outcome in told:
             request.resolve(outcome)
         self._plan_turn()
