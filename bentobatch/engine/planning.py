@@ -284,7 +284,8 @@ class Planner:
     def _check_present(self, labelled: Sequence[tuple[str, pa.Schema]], features: Sequence[str]) -> None:
         """Refuse a missing feature with words that say how to mend it, which the formats cannot know."""
         for label, schema in labelled:
-            missing = [name for name in features if name not in schema.names]
+            held = set(schema.names)  # which makes its list anew each time
+            missing = [name for name in features if name not in held]
             if not missing:
                 continue
             shown = shown_names(schema.names)

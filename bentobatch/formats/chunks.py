@@ -80,7 +80,8 @@ def without_partitions(schema: Any, file: InputFile) -> Any:
 def wanted_names(names: Sequence[str], file: InputFile, wanted: Sequence[str] | None) -> list[str]:
     """The file's columns among ``wanted`` (None: all), in the file's order, its hive keys left out."""
     keys = dict(file.partition)
-    return [name for name in names if name not in keys and (wanted is None or name in wanted)]
+    chosen = None if wanted is None else set(wanted)
+    return [name for name in names if name not in keys and (chosen is None or name in chosen)]
 
 
 def partition_values(file: InputFile, schema: Any) -> dict[str, Any]:
