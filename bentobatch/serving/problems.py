@@ -35,6 +35,7 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (Retryable, 503),
 )
 _RETRY = 1
+_RENAMED = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
 
 def status_of(error: BaseException) -> int:
@@ -95,7 +96,9 @@ def problem_of(error: BaseException, request_id: str) -> Reply:
 
 
 def title_of(status: int) -> str:
-    """The status in words."""
+    """The status in words, those of RFC 9110, which Python has learned with 3.13 only."""
+    if status in _RENAMED:
+        return _RENAMED[status]
     try:
         return HTTPStatus(status).phrase
     except ValueError:
