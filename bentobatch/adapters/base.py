@@ -35,10 +35,12 @@ class InputAdapter(ABC):
 
     ``batch_only``: the adapter has no single-item form, so the api must be declared with batch=True.
     ``lines``: text formats hand over each record's raw text (column LINE_COLUMN) instead of parsed columns.
+    ``late_modules``: those that the first conversion imports; a server does so before it takes requests.
     """
 
     batch_only: ClassVar[bool] = False
     lines: ClassVar[bool] = False
+    late_modules: ClassVar[tuple[str, ...]] = ()
     pip_packages: ClassVar[tuple[str, ...]] = ()
 
     http_input_example: Any = None

@@ -32,6 +32,7 @@ class DataframeInput(TabularInput):
         UsageError: an unknown orient or dtype, duplicate columns, dtypes that do not match ``columns``.
     """
 
+    late_modules = ("bentobatch.adapters.frames",)
     pip_packages = ("pandas",)
 
     def __init__(

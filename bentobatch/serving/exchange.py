@@ -14,6 +14,7 @@ A server finds the ``Endpoint`` of a path, reads a Call, and does::
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 import secrets
@@ -69,6 +70,10 @@ class ServedService:
         self.draining = False
         self.counts = Counts([api.name for api in service.inference_apis], self.options.metrics_folder)
         self.apis = [ScoredApi(self, api) for api in service.inference_apis]
+        for module in {name for api in service.inference_apis for name in api.input.late_modules}:
+            importlib.import_module(
+                module
+            )  # now, before any fork: else the first request would wait a second for pandas
         self.endpoints: dict[str, Endpoint] = {each.api.route.strip("/"): Endpoint(each) for each in self.apis}
         if self.apis:
             first = next((each for each in self.apis if each.api.name == "predict"), self.apis[0])
