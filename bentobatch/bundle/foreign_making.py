@@ -5,7 +5,7 @@ The service is a short module in the bundle, with the columns and types that the
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import sys
@@ -90,12 +90,9 @@ def files_beside(path: Path) -> list[str]:
 
 
 def _imported(source: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(MODULE, source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[MODULE] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module that was just written; its folder, which is looked into first, holds nothing else."""
+    sys.path.insert(0, str(source.parent))
+    return importlib.import_module(MODULE)
 
 
 def _onnx(path: Path, _trust_types: list[str]) -> dict[str, str]:
