@@ -24,7 +24,7 @@ import bentobatch
 from bentobatch import runs
 from bentobatch.engine.plan import Plan
 from tests.conformance.dying import Killed, die_at
-from tests.conftest import feature_frame
+from tests.conftest import feature_frame, rows_scored
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -65,10 +65,6 @@ def check(output: Path, frames: list[pd.DataFrame]) -> None:
     frame = pd.concat(frames, ignore_index=True)
     assert scored["id"].tolist() == frame["id"].tolist()
     np.testing.assert_allclose(scored["prediction"], predicted(frame), atol=1e-9)
-
-
-def rows_scored(trace: Path) -> int:
-    return sum(int(line.split()[1]) for line in trace.read_text().splitlines()) if trace.exists() else 0
 
 
 def test_a_nightly_run_scores_the_new_files_only(bundles: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import feature_frame
+from tests.conftest import feature_frame, rows_scored
 
 ROWS = 20_000
 SPLIT = ("--split-rows", "2000", "--batch-rows", "1000")
@@ -54,10 +54,6 @@ def check_output(path: Path, frame: pd.DataFrame) -> None:
     scored = pq.read_table(path).to_pandas()
     assert scored["id"].tolist() == frame["id"].tolist()
     np.testing.assert_allclose(scored["prediction"], expected(frame), atol=1e-9)
-
-
-def rows_scored(trace: Path) -> int:
-    return sum(int(line.split()[1]) for line in trace.read_text().splitlines()) if trace.exists() else 0
 
 
 def digest(path: Path) -> str:

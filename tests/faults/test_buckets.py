@@ -28,7 +28,7 @@ from bentobatch.engine.lease import take_lease
 from bentobatch.engine.objects import S3Objects
 from bentobatch.engine.place import place_at
 from bentobatch.errors import DataError, LockedError, OutputError, StorageError, UsageError
-from tests.conftest import feature_frame
+from tests.conftest import feature_frame, rows_scored
 from tests.faults.s3_server import S3Server
 
 pytest.importorskip("s3fs")
@@ -161,10 +161,6 @@ def check(table: pa.Table, *frames: pd.DataFrame) -> None:
     assert table.column("id").to_pylist() == frame["id"].tolist()
     expected = (frame["x0"] - 2 * frame["x1"] + 0.5 * frame["x2"]).to_numpy()
     np.testing.assert_allclose(table.column("prediction").to_numpy(), expected, atol=1e-9)
-
-
-def rows_scored(trace: Path) -> int:
-    return sum(int(line.split()[1]) for line in trace.read_text().splitlines()) if trace.exists() else 0
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

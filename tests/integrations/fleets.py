@@ -49,6 +49,7 @@ SAME = (
 
 SERVICES = '''
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -64,10 +65,15 @@ FEATURES = DataframeInput(columns=["x0", "x1", "x2"])
 @bentobatch.artifacts([PickleArtifact("options")])
 class Gated(bentobatch.BentoService):
     """x0 - 2 x1 + 0.5 x2. Tells a folder which process scores; while the file "pass" is there, so many calls come through
-    as it says, and those after them wait."""
+    as it says, and those after them wait. Calls that measure the api, as planning makes on a busy machine, do not count."""
 
     @bentobatch.api(input=FEATURES, batch=True, output_schema={"prediction": "float64"})
     def predict(self, df):
+        frame = sys._getframe()
+        while frame is not None:
+            if frame.f_globals.get("__name__") == "bentobatch.engine.cost":
+                return df.to_numpy() @ np.array([1.0, -2.0, 0.5])
+            frame = frame.f_back
         folder = Path(self.artifacts.options["folder"])
         with open(folder / "calls", "ab", buffering=0) as calls:
             calls.write(f"{os.getpid()} {os.getppid()} {len(df)}\\n".encode())
