@@ -32,7 +32,8 @@ def test_the_folder_holds_code_models_manifest_and_nothing_unrelated(tmp_path: P
     assert listing(bundle) == [
         "Dockerfile", "README.md", "Scorer/__init__.py", "Scorer/artifacts/model.pkl", "Scorer/helper.py",
         "Scorer/late.py", "Scorer/service.py", "bentobatch-init.sh", "bentobatch_build.py", "bentobatch_package.json",
-        "bentoml.yml", wheel, "constraints.txt", "docker-entrypoint.sh", "docs.json", "environment.yml", "pyproject.toml", "python_version",
+        "bentoml.yml", wheel, "constraints.txt", "docker-entrypoint.sh", "docs.json", "environment.yml",
+        "pyproject.toml", "python_version",
         "requirements-server.txt", "requirements.txt",
     ]  # fmt: skip
     assert sorted(read_manifest(bundle).files) == [name for name in listing(bundle) if name != "bentoml.yml"]
