@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from bentobatch.errors import UsageError
-from bentobatch.serving import waiting
+from bentobatch.serving import event_loop, waiting
 from bentobatch.serving.event_loop import LoopMicroBatcher
 from bentobatch.serving.microbatch import CombiningMicroBatcher, MicroBatcher
 from bentobatch.serving.scoring import Answer, Outcome
@@ -363,3 +363,27 @@ def test_a_pause_ends_by_itself(scorer_of: Any) -> None:
     with MicroBatcher(scorer_of(Recorder(0.02).api()), max_wait_ms=5) as batcher:
         for _ in range(3):
             assert values_of(batcher.submit(x(1.0)).result(30)) == [1.0]
+
+
+def test_an_api_that_was_slow_once_is_called_on_the_thread_for_long(
+    scorer_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop would stand still for as long as the next such call. ``beside`` is also how a server puts it to the test."""
+    monkeypatch.setattr(event_loop, "LONG_SECONDS", 0.5)  # more than a busy machine adds to a quick call
+    seen = Recorder()
+
+    async def serve() -> None:
+        batcher = LoopMicroBatcher(scorer_of(seen.api()))
+        batcher.beside = 1
+        for seconds in (0.0, 0.0, 0.0, 0.0, 0.6, 0.0, 0.0):
+            seen.seconds = seconds
+            await batcher.submit(x(1.0))
+            batcher._waiting.predict.average = batcher._waiting.predict._covariance = (
+                0.0  # however slow this machine is
+            )
+        assert event_loop.CALLS_BESIDE - 5 < batcher.beside < event_loop.CALLS_BESIDE
+        await batcher.close()
+
+    asyncio.run(serve())
+    beside = [name.startswith("bentobatch-predict") for name in seen.threads]
+    assert beside == [True, True, True, False, False, True, True]

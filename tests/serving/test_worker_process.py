@@ -4,6 +4,7 @@ nothing. All of it over real gunicorns, whose starts the tests share."""
 from __future__ import annotations
 
 import contextlib
+import datetime
 import http.client
 import importlib
 import json
@@ -11,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -21,6 +23,9 @@ from typing import Any
 
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.serving.ways import Answer, Way, process_way
 
@@ -254,6 +259,43 @@ def test_a_call_that_hangs_ends_its_worker_and_another_takes_over(impatient: Way
     until(lambda: impatient.get("/readyz").status == 200)
     assert asked(impatient)["pid"] != pid
     assert "api predict has not returned for 2 seconds" in "".join(impatient.output)
+
+
+def test_https_is_served_with_a_certificate(bundle: str, tmp_path: Path) -> None:
+    """--tls-cert and --tls-key; who speaks no TLS gets no answer, and the server goes on."""
+    certificate, key = certificate_for_localhost(tmp_path)
+    command = [sys.executable, "-m", "bentobatch", "serve-gunicorn", bundle, "--port", "0"]
+    command += [f"--tls-cert={certificate}", f"--tls-key={key}"]
+    context = ssl.create_default_context(cafile=str(certificate))
+    with process_way("worker", command, r"https://127\.0\.0\.1:(\d+)") as way:
+
+        def get() -> int:
+            connection = http.client.HTTPSConnection("localhost", way.port, context=context, timeout=30)
+            connection.request("POST", "/predict", b"{}", {"Content-Type": "application/json"})
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        assert until(get) == 200
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            way.get("/livez")
+        assert get() == 200
+
+
+def certificate_for_localhost(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - datetime.timedelta(hours=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(hours=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    made = folder / "certificate.pem", folder / "key.pem"
+    made[0].write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    made[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return made
 
 
 def test_stopping_answers_what_was_accepted(bundle: str) -> None:
