@@ -51,7 +51,7 @@ def build_sdist(sdist_directory: str, config_settings: Any = None) -> str:  # no
     with (
         Path(sdist_directory, name).open("wb") as file,
         gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        tarfile.TarFile(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         for path in _paths(package):
             with _opened(path) as stream:
