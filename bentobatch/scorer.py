@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from bentobatch.adapters.base import InputAdapter
+from bentobatch.adapters.matrix_batch import MatrixBatch
 from bentobatch.adapters.results import result_length, settle_result
 from bentobatch.devices import on_device
 from bentobatch.errors import BentobatchError, ModelError, Retryable, UnavailableError
@@ -98,9 +99,14 @@ class Scorer:
         return self.api.input
 
     def score(
-        self, batch: pa.RecordBatch, *, skip: Sequence[BadRow] = (), correspondence: Correspondence | None = None
+        self,
+        batch: pa.RecordBatch | MatrixBatch,
+        *,
+        skip: Sequence[BadRow] = (),
+        correspondence: Correspondence | None = None,
     ) -> Scored:
-        """Score the rows of ``batch`` but those in ``skip``, which were lost before (they are in the outcome's ``bad``).
+        """Score the rows of ``batch`` but those in ``skip``, which were lost before (they are in the outcome's ``bad``). A
+        MatrixBatch only where the input ``takes_matrix_batch``.
 
         Raises:
             ModelError: the api broke its contract (length, type, exit), or every row fails.
@@ -126,14 +132,14 @@ class Scorer:
         return pa.RecordBatch.from_pylist([], schema=self.output_schema)
 
     def call(
-        self, batch: pa.RecordBatch, letters: Letters | None = None
+        self, batch: pa.RecordBatch | MatrixBatch, letters: Letters | None = None
     ) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
         """Call the api once for all rows of ``batch``: the columns, the positions that they belong to, the bad rows."""
         with on_device(self.device):
             return self._call(batch, letters or Letters(None, range(batch.num_rows)))
 
     def _call(
-        self, batch: pa.RecordBatch, letters: Letters
+        self, batch: pa.RecordBatch | MatrixBatch, letters: Letters
     ) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
         converted = self.input.convert(batch)
         bad = list(converted.bad)
@@ -279,7 +285,7 @@ class _Attempt:
         self.failures = 0
         self.succeeded = False
 
-    def run(self, batch: pa.RecordBatch, rows: np.ndarray[Any, Any]) -> None:
+    def run(self, batch: pa.RecordBatch | MatrixBatch, rows: np.ndarray[Any, Any]) -> None:
         """Score ``batch``, whose row i is row ``rows[i]`` of the whole; halve what raises, front half first."""
         pending = list(pairwise((0, *self.scorer.input.cuts(batch), len(rows))))[::-1]
         while pending:
@@ -289,7 +295,7 @@ class _Attempt:
                 pending.append((middle, stop))
                 pending.append((start, middle))
 
-    def _score(self, batch: pa.RecordBatch, rows: np.ndarray[Any, Any], *, total: int) -> bool:
+    def _score(self, batch: pa.RecordBatch | MatrixBatch, rows: np.ndarray[Any, Any], *, total: int) -> bool:
         """Whether these rows are settled; False asks for their halves."""
         scorer, letters = self.scorer, Letters(self.correspondence, rows)
         try:

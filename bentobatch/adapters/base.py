@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from bentobatch.adapters.matrix_batch import MatrixBatch
 from bentobatch.rows import BadRow
 
 LINE_COLUMN = "line"
@@ -52,6 +53,11 @@ class InputAdapter(ABC):
         return None
 
     @property
+    def takes_matrix_batch(self) -> bool:
+        """Whether ``convert`` takes a MatrixBatch as well, and ``cuts`` does not look into it."""
+        return False
+
+    @property
     def types(self) -> Mapping[str, pa.DataType]:
         """Declared types by column; a column that is not named keeps its own."""
         return {}
@@ -74,7 +80,7 @@ class InputAdapter(ABC):
             DataError: the text is malformed, or its rows do not fit the columns.
         """
 
-    def cuts(self, batch: pa.RecordBatch) -> Sequence[int]:  # noqa: ARG002 - for adapters whose values outgrow their bytes
+    def cuts(self, batch: pa.RecordBatch | MatrixBatch) -> Sequence[int]:  # noqa: ARG002 - for adapters whose values outgrow their bytes
         """Rows, ascending, before which ``batch`` is to be cut into calls of its own, since the values of all rows would
         be too large together (decoded images). They depend on the batch alone; most adapters need none."""
         return ()
@@ -82,6 +88,7 @@ class InputAdapter(ABC):
     @abstractmethod
     def convert(self, batch: pa.RecordBatch) -> Converted:
         """The arguments for the rows of ``batch``, which holds the feature columns (or LINE_COLUMN) and nothing else.
+        Where ``takes_matrix_batch`` it may be a MatrixBatch, whose memory is not the function's.
 
         A row that cannot be made into a value goes to ``Converted.bad`` with stage "convert"; nothing is raised for it.
         """

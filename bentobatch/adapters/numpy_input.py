@@ -11,6 +11,7 @@ import pyarrow as pa
 from bentobatch.adapters import tensors
 from bentobatch.adapters.base import Converted
 from bentobatch.adapters.json_text import parse_json
+from bentobatch.adapters.matrix_batch import MatrixBatch
 from bentobatch.adapters.tabular import TabularInput
 from bentobatch.adapters.values import array_of
 from bentobatch.errors import DataError, UsageError
@@ -73,7 +74,13 @@ class NumpyInput(TabularInput):
         except ValueError:
             return None
 
-    def convert(self, batch: pa.RecordBatch) -> Converted:
+    @property
+    def takes_matrix_batch(self) -> bool:
+        """Yes, but for a subclass with a reading of record batches of its own."""
+        kind = type(self)
+        return kind.convert is NumpyInput.convert and kind.array_of is NumpyInput.array_of
+
+    def convert(self, batch: pa.RecordBatch | MatrixBatch) -> Converted:
         """One array. A row with a value that does not fit is bad."""
         array, problems = self.array_of(batch)
         if problems:
@@ -83,10 +90,14 @@ class NumpyInput(TabularInput):
         bad = [BadRow(row, "convert", "ValueError", problems[row]) for row in sorted(problems)]
         return Converted((self.value_of(array),), rows=len(array), bad=bad)
 
-    def array_of(self, batch: pa.RecordBatch) -> tuple[np.ndarray[Any, Any], tensors.Problems]:
+    def array_of(self, batch: pa.RecordBatch | MatrixBatch) -> tuple[np.ndarray[Any, Any], tensors.Problems]:
         """The array of all rows, and what is wrong with some of them."""
         problems: tensors.Problems = {}
-        if batch.num_columns > 1 and all(map(tensors.is_doubles, batch.columns)):
+        if isinstance(batch, MatrixBatch):
+            if batch.num_columns == 1:  # may be a tensor by its name
+                return self.array_of(batch.record_batch())
+            array = batch.matrix.copy()
+        elif batch.num_columns > 1 and all(map(tensors.is_doubles, batch.columns)):
             array = tensors.doubles_of(batch)
         elif batch.num_columns == 1 and (tensors.is_list(batch.schema.types[0]) or batch.schema.names == [TENSOR]):
             array, problems = tensors.tensor_of(batch.schema.names[0], batch.column(0), self.shape)
@@ -95,9 +106,12 @@ class NumpyInput(TabularInput):
             if nested:
                 raise DataError(f"column {nested[0]!r} holds lists, which must be the only column: choose --features")
             array, problems = tensors.matrix_of(batch, nan_allowed=self.dtype is not None and self.dtype.kind == "f")
-        if self.dtype is not None:
-            return tensors.cast(array, self.dtype, problems), problems
-        return array, problems
+        dtype = self.dtype_for(array)
+        return (array if dtype is None else tensors.cast(array, dtype, problems)), problems
+
+    def dtype_for(self, array: np.ndarray[Any, Any]) -> np.dtype[Any] | None:  # noqa: ARG002 - for other adapters
+        """The dtype that the function gets for an array of the rows' own; None for that one."""
+        return self.dtype
 
     def value_of(self, array: np.ndarray[Any, Any]) -> Any:
         """What the function gets."""

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bentobatch.adapters import tensors
 from bentobatch.adapters.numpy_input import TENSOR, NumpyInput
 from bentobatch.adapters.outputs import DefaultOutput
 from bentobatch.adapters.pandas_arrays import is_pandas_column, is_pandas_frame
@@ -56,11 +55,9 @@ class TfTensorInput(NumpyInput):
         except (MixedValuesError, NoArrowFormError) as error:
             raise DataError(f"the instances make no tensor: {error}") from error
 
-    def array_of(self, batch: pa.RecordBatch) -> tuple[np.ndarray[Any, Any], tensors.Problems]:
-        """As NumpyInput, in TensorFlow's dtypes."""
-        array, problems = super().array_of(batch)
-        narrow = _NARROW.get(array.dtype.name) if self.dtype is None else None
-        return (array if narrow is None else tensors.cast(array, narrow, problems)), problems
+    def dtype_for(self, array: np.ndarray[Any, Any]) -> np.dtype[Any] | None:
+        """The declared one, else TensorFlow's."""
+        return self.dtype or _NARROW.get(array.dtype.name)
 
     def value_of(self, array: np.ndarray[Any, Any]) -> Any:
         """The array as a tensor, where TensorFlow is installed."""

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from bentobatch.adapters.base import LINE_COLUMN
+from bentobatch.adapters.matrix_batch import MatrixBatch
 from bentobatch.adapters.settling import settle_column
 from bentobatch.errors import DataError
 from bentobatch.scorer import Scorer
@@ -70,7 +71,7 @@ class MatrixRows(Rows):
     def batch(self) -> pa.RecordBatch:
         """The rows themselves."""
         if self._batch is None:
-            self._batch = _batch_of(self.matrix, self.kind)
+            self._batch = MatrixBatch(self.matrix, self.kind).record_batch()
         return self._batch
 
     def __len__(self) -> int:
@@ -203,25 +204,16 @@ class RequestColumns:
         return schema
 
 
-def join_rows(pieces: Sequence[Rows]) -> pa.RecordBatch:
-    """The rows of several requests of one kind, one after the other."""
+def join_rows(pieces: Sequence[Rows], *, matrix: bool = False) -> pa.RecordBatch | MatrixBatch:
+    """The rows of several requests of one kind, one after the other; in a MatrixBatch only where ``matrix``."""
+    matrices = [piece.matrix for piece in pieces if isinstance(piece, MatrixRows)]
+    kind = pieces[0].kind
+    if len(matrices) == len(pieces) and kind is not None and (matrix or len(pieces) > 1):
+        joined = MatrixBatch(matrices[0] if len(matrices) == 1 else np.concatenate(matrices), kind)
+        return joined if matrix else joined.record_batch()
     if len(pieces) == 1:
         return pieces[0].batch
-    matrices = [piece.matrix for piece in pieces if isinstance(piece, MatrixRows)]
-    if len(matrices) == len(pieces) and pieces[0].kind is not None:
-        return _batch_of(np.concatenate(matrices), pieces[0].kind)
     return _one_batch(pa.Table.from_batches([piece.batch for piece in pieces]))
-
-
-def _batch_of(matrix: np.ndarray[Any, Any], schema: pa.Schema) -> pa.RecordBatch:
-    rows, width = matrix.shape
-    values = pa.py_buffer(np.ascontiguousarray(matrix.T))
-    kind, size = pa.float64(), rows * matrix.itemsize
-    columns = [
-        pa.Array.from_buffers(kind, rows, [None, values.slice(place * size, size)], null_count=0)
-        for place in range(width)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _feature_names(scorer: Scorer) -> tuple[str, ...] | None:

@@ -57,6 +57,7 @@ class JoinedScorer:
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
         self._kept = _AsReturned()
+        self._takes_matrix = scorer.api.input.takes_matrix_batch
         self._inner = Scorer(
             scorer.service,
             replace(scorer.api, output=self._kept),
@@ -93,7 +94,7 @@ class JoinedScorer:
         bounds = list(accumulate(map(len, pieces), initial=0))
         letters = _FromRequests(pieces, bounds)
         try:
-            scored = self._inner.score(join_rows(pieces), correspondence=letters)
+            scored = self._inner.score(join_rows(pieces, matrix=self._takes_matrix), correspondence=letters)
         except (BentobatchError, KeyboardInterrupt):
             raise
         except BaseException as error:  # such as asyncio's CancelledError, or a panic of a library in Rust
