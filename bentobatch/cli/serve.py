@@ -81,7 +81,8 @@ _OPTIONS = (
         type=click.FloatRange(min=0, min_open=True),
         metavar="MS",
         envvar="BENTOBATCH_MB_MAX_LATENCY",
-        help="Milliseconds that a request shall take at most: calls are kept so short.  [default: the api's own]",
+        help="Milliseconds that a request shall take at most: calls are kept so short, and what would have to wait longer for"
+        " others is refused with 503.  [default: the api's own]",
     ),
     click.option(
         "--max-queue-rows",

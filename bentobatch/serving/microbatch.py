@@ -35,8 +35,9 @@ class Batcher:
 
     ``scorer``: of the api, as a batch run would use it; its output schema, where it has one, holds for all answers.
     ``max_batch_size`` is in rows, and 1 means that requests are neither joined nor cut. ``max_latency_ms`` is meant for a
-    request: half of it for the call that it has to wait for, half for its own. Both are the api's own (``mb_max_…``)
-    where they are None. ``max_queue_rows`` may wait (None: four full batches, or 1,000), and no request may have more.
+    request: half of it for the call that it has to wait for, half for its own; a request that others, as far as one can
+    tell, will keep waiting for longer than all of it is refused at once. Both are the api's own (``mb_max_…``) where they
+    are None. ``max_queue_rows`` may wait (None: four full batches, or 1,000), and no request may have more.
     ``max_wait_ms``: how long the first request may wait for others, though never more than a tenth of a call, nor 5 ms.
     ``types``: see RequestColumns. ``statistics``: where to count, by default in a place of its own. Requests to an api
     that declares row_independent=False are not joined either.
@@ -69,6 +70,7 @@ class Batcher:
             objective=latency / 2000,
             max_queue_rows=room,
             pause=max_wait_ms / 1000,
+            patience=latency / 1000,
             joins=api.row_independent and size > 1,
             statistics=statistics,
         )

@@ -71,7 +71,8 @@ class Waiting:
     """The queue of one api, first in, first out.
 
     ``objective`` is the longest that one call shall take, ``pause`` the longest that the first request waits for others
-    to join it (both in seconds). ``joins=False``: each request goes alone, whole, however large. ``statistics``: where to
+    to join it (both in seconds). ``patience``: the longest that a request may have to wait for those before it, as far as
+    one can tell (None: for ever). ``joins=False``: each request goes alone, whole, however large. ``statistics``: where to
     count.
     """
 
@@ -82,12 +83,14 @@ class Waiting:
         objective: float,
         max_queue_rows: int,
         pause: float = 0.0,
+        patience: float | None = None,
         joins: bool = True,
         statistics: Statistics | None = None,
     ) -> None:
         self.cap = RowCap(max_batch_rows, objective)
         self.max_queue_rows = max_queue_rows
         self.pause = pause
+        self.patience = patience
         self.joins = joins
         self.closed = False
         self.rows = 0
@@ -107,7 +110,7 @@ class Waiting:
         """Let a request wait for its turn.
 
         Raises:
-            OverloadedError: the queue is full, or too long for the request's deadline.
+            OverloadedError: the queue is full, or too long for the request's deadline or anybody's patience.
             DeadlineError: the deadline has passed already.
             DataError: the request has more rows than may ever wait.
             UnavailableError: the queue is closed.
@@ -130,20 +133,34 @@ class Waiting:
             self._statistics.shed_deadline += 1
             raise late()
         # an idle api takes whatever comes, else an estimate that is too high would never be found out
-        if request.deadline is not None and (self._requests or self.running):
-            over = now + self._needed(size, now) - request.deadline
-            if over > 0:
-                self._statistics.shed_deadline += 1
-                raise OverloadedError(
-                    f"{self.rows} rows are waiting, too many to answer before the request's deadline; try again later",
-                    retry_after=over,
-                )
+        if self._requests or self.running:
+            self._refuse_what_is_too_late(request, size, now)
         request.arrived = now
         self._requests[request] = None
         self.rows += size
         found = self._statistics
         found.admitted += 1
         found.waiting_requests, found.waiting_rows = len(self._requests), self.rows
+
+    def _refuse_what_is_too_late(self, request: Request, size: int, now: float) -> None:
+        """Raise OverloadedError where others that wait will take too long. A call that is slow by itself is no reason."""
+        over = now + self._needed(size, now) - request.deadline if request.deadline is not None else 0.0
+        if over > 0:
+            self._statistics.shed_deadline += 1
+            raise OverloadedError(
+                f"{self.rows} rows are waiting, too many to answer before the request's deadline; try again later",
+                retry_after=over,
+            )
+        if self.patience is None or not self._requests:
+            return
+        own = self.predict.seconds(1, min(self.rows + size, self.cap.rows) if self.joins else size)
+        over = self._needed(size, now) - own - self.patience
+        if over > 0:
+            self._statistics.shed_deadline += 1
+            raise OverloadedError(
+                f"{self.rows} rows are waiting, which will take longer than mb_max_latency allows; try again later",
+                retry_after=over,
+            )
 
     def _needed(self, more: int, now: float) -> float:
         """Seconds until all that waits now, and ``more`` rows, will be answered, as far as one can tell."""

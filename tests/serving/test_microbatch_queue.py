@@ -135,6 +135,36 @@ def test_a_request_that_cannot_make_its_deadline_is_refused_at_once() -> None:
     assert queue.statistics().shed_deadline == 1
 
 
+def slow(patience: float) -> Waiting:
+    """A queue to an api that is known to take thirty seconds for a call, of one row."""
+    queue = waiting(Asked(), max_batch_rows=1, joins=False, patience=patience)
+    score(queue, seconds=0.0)  # the first call teaches nothing
+    queue.admit(Asked(), 0.0)
+    score(queue, seconds=30.0)
+    return queue
+
+
+def test_who_would_wait_longer_than_the_api_allows_is_refused_at_once() -> None:
+    """What others need counts, and not the request's own call: one that is slow by itself is answered, however slow."""
+    queue = slow(patience=1.0)
+    queue.admit(Asked(), 30.0)  # an idle api takes it
+    queue.take(30.0)
+    queue.admit(Asked(), 59.5)  # nobody waits yet
+    with pytest.raises(
+        OverloadedError, match="1 rows are waiting, which will take longer than mb_max_latency"
+    ) as caught:
+        queue.admit(Asked(), 59.5)
+    assert caught.value.retry_after == pytest.approx(0.5 + 30.0 - 1.0)
+    assert queue.statistics().shed_deadline == 1
+    patient = slow(patience=31.0)
+    patient.admit(Asked(), 30.0)
+    patient.take(30.0)
+    for _ in range(2):
+        patient.admit(Asked(), 59.5)
+    with pytest.raises(OverloadedError):
+        patient.admit(Asked(), 59.5)
+
+
 def test_an_idle_api_takes_what_it_may_not_manage() -> None:
     """Else one slow call would shut the door for good, since only calls correct the estimate."""
     queue = waiting(Asked())
