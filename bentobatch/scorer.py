@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -60,11 +60,11 @@ class Correspondence(Protocol):
         HTTP status it means (``status_code``, as BentoML's do)."""
 
 
-@dataclass
-class _Piece:
-    """Results of consecutive rows: ``columns`` has one row for each of ``rows``, positions in the batch."""
+class Piece(NamedTuple):
+    """What one call of the api gave: ``made`` (see ``Scorer.made``) has one row for each of ``rows``, which are ascending
+    positions in the batch."""
 
-    columns: pa.RecordBatch
+    made: Any
     rows: np.ndarray[Any, Any]
 
 
@@ -113,6 +113,18 @@ class Scorer:
             UnavailableError: the api says that something it needs is out of reach; try the batch again later.
         """
         started = time.perf_counter()
+        pieces, bad = self.pieces(batch, skip=skip, correspondence=correspondence)
+        columns = _scatter(pieces, batch.num_rows, self.output_schema)
+        return Scored(columns, bad, time.perf_counter() - started)
+
+    def pieces(
+        self,
+        batch: pa.RecordBatch | MatrixBatch,
+        *,
+        skip: Sequence[BadRow] = (),
+        correspondence: Correspondence | None = None,
+    ) -> tuple[list[Piece], list[BadRow]]:
+        """As ``score``: the results of each call, and the bad rows; both in row order."""
         lost = {bad.index: bad for bad in skip}
         rows = np.arange(batch.num_rows)
         if lost:
@@ -121,9 +133,20 @@ class Scorer:
         attempt = _Attempt(self, lost, correspondence)
         if len(rows):
             attempt.run(batch, rows)
-        columns = _scatter(attempt.pieces, len(rows) + len(skip), self.output_schema)
-        bad = [lost[index] for index in sorted(lost)]
-        return Scored(columns, bad, time.perf_counter() - started)
+        return attempt.pieces, [lost[index] for index in sorted(lost)] if lost else []
+
+    def made(self, results: Any, rows: int) -> Any:
+        """What becomes of the results of one call, which are those of ``rows`` rows: here their columns.
+
+        Raises:
+            ModelError: they make no columns, or are of another number of rows.
+        """
+        columns = self.api.output.columns(
+            results, name=self.output_column, classes=self.classes, schema=self.output_schema
+        )
+        if columns.num_rows != rows:
+            raise self._wrong_length(columns.num_rows, rows)
+        return columns
 
     def empty(self) -> pa.RecordBatch:
         """The columns of no rows at all, for an input without any; needs ``output_schema``."""
@@ -133,14 +156,15 @@ class Scorer:
 
     def call(
         self, batch: pa.RecordBatch | MatrixBatch, letters: Letters | None = None
-    ) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
-        """Call the api once for all rows of ``batch``: the columns, the positions that they belong to, the bad rows."""
+    ) -> tuple[Any, np.ndarray[Any, Any], list[BadRow]]:
+        """Call the api once for all rows of ``batch``: what was ``made`` of the results (None of no rows), the positions
+        that they belong to, the bad rows."""
         with on_device(self.device):
             return self._call(batch, letters or Letters(None, range(batch.num_rows)))
 
     def _call(
         self, batch: pa.RecordBatch | MatrixBatch, letters: Letters
-    ) -> tuple[pa.RecordBatch | None, np.ndarray[Any, Any], list[BadRow]]:
+    ) -> tuple[Any, np.ndarray[Any, Any], list[BadRow]]:
         converted = self.input.convert(batch)
         bad = list(converted.bad)
         rows = np.arange(batch.num_rows)
@@ -158,12 +182,7 @@ class Scorer:
             rows = np.array([row for row in rows if row not in gone], dtype=np.int64)
         if len(rows) == 0:
             return None, rows, bad
-        columns = self.api.output.columns(
-            results, name=self.output_column, classes=self.classes, schema=self.output_schema
-        )
-        if columns.num_rows != len(rows):
-            raise self._wrong_length(columns.num_rows, len(rows))
-        return columns, rows, bad
+        return self.made(results, len(rows)), rows, bad
 
     def _call_together(
         self, args: tuple[Any, ...], rows: np.ndarray[Any, Any], letters: Letters
@@ -281,7 +300,7 @@ class _Attempt:
         self.scorer = scorer
         self.lost = lost
         self.correspondence = correspondence
-        self.pieces: list[_Piece] = []
+        self.pieces: list[Piece] = []
         self.failures = 0
         self.succeeded = False
 
@@ -299,7 +318,7 @@ class _Attempt:
         """Whether these rows are settled; False asks for their halves."""
         scorer, letters = self.scorer, Letters(self.correspondence, rows)
         try:
-            columns, positions, bad = scorer.call(batch, letters)
+            made, positions, bad = scorer.call(batch, letters)
         except BentobatchError:
             raise
         except Exception as error:
@@ -320,8 +339,8 @@ class _Attempt:
         for item in bad:
             index = int(rows[item.index])
             self.lost[index] = BadRow(index, item.stage, item.error_type, item.error, item.line, item.raw)
-        if columns is not None:
-            self.pieces.append(_Piece(columns, rows[positions]))
+        if made is not None:
+            self.pieces.append(Piece(made, rows[positions]))
             self.failures, self.succeeded = 0, True
         return True
 
@@ -390,15 +409,15 @@ def _line(error: BaseException) -> str:
     return text if len(text) <= 500 else text[:499] + "…"
 
 
-def _scatter(pieces: Sequence[_Piece], rows: int, schema: pa.Schema | None) -> pa.RecordBatch:
+def _scatter(pieces: Sequence[Piece], rows: int, schema: pa.Schema | None) -> pa.RecordBatch:
     """The pieces' columns put to their rows' places; null elsewhere."""
     if not pieces:
         empty = schema or pa.schema([])
         return pa.RecordBatch.from_arrays([pa.nulls(rows, field.type) for field in empty], schema=empty)
     if len(pieces) == 1:
-        columns = pieces[0].columns
+        columns = pieces[0].made
     else:
-        tables = [pa.Table.from_batches([piece.columns]) for piece in pieces]
+        tables = [pa.Table.from_batches([piece.made]) for piece in pieces]
         try:
             columns = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
         except pa.ArrowException as error:

@@ -1,7 +1,7 @@
 """This module scores the rows of several requests in one call of the api, and gives each request its own answer.
 
-The Scorer is the batch engine's. It is given an output adapter that keeps what the api returned as it is, so that each
-request's share becomes columns by itself: the types of an answer never depend on the other requests of the batch.
+The Scorer is the batch engine's, but that it keeps what the api returned as it is, so that each request's share becomes
+columns by itself: the types of an answer never depend on the other requests of the batch.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from bentobatch.adapters.base import OutputAdapter
 from bentobatch.adapters.pandas_arrays import is_pandas_column, is_pandas_frame
-from bentobatch.adapters.results import result_length, settle_result
 from bentobatch.errors import BentobatchError, DeadlineError, ModelError
 from bentobatch.rows import BadRow
-from bentobatch.scorer import Scored, Scorer
+from bentobatch.scorer import Piece, Scorer
 from bentobatch.serving.columns import Rows, join_rows
 from bentobatch.tasks import HTTPHeaders, InferenceResult, InferenceTask
 
@@ -56,12 +53,10 @@ class JoinedScorer:
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
-        self._kept = _AsReturned()
         self._takes_matrix = scorer.api.input.takes_matrix_batch
-        self._inner = Scorer(
+        self._inner = _KeepingScorer(
             scorer.service,
-            replace(scorer.api, output=self._kept),
-            output_column=scorer.output_column,
+            scorer.api,
             every_row_may_fail=True,  # two bad requests that meet in a batch do not make a broken model
         )
 
@@ -90,29 +85,31 @@ class JoinedScorer:
         return [outcomes[at] for at in range(len(pieces))]
 
     def _score(self, pieces: Sequence[Rows]) -> list[Outcome]:
-        self._kept.results = []
         bounds = list(accumulate(map(len, pieces), initial=0))
         letters = _FromRequests(pieces, bounds)
         try:
-            scored = self._inner.score(join_rows(pieces, matrix=self._takes_matrix), correspondence=letters)
+            scored, bad = self._inner.pieces(join_rows(pieces, matrix=self._takes_matrix), correspondence=letters)
         except (BentobatchError, KeyboardInterrupt):
             raise
         except BaseException as error:  # such as asyncio's CancelledError, or a panic of a library in Rust
             raise ModelError(
                 f"api {self.scorer.api.name!r} raised {type(error).__name__}, which is no matter of a row: {error}"
             ) from error
-        return self._shared_out(scored, bounds, letters)
+        return self._shared_out(scored, bad, bounds, letters)
 
-    def _shared_out(self, scored: Scored, bounds: Sequence[int], letters: _FromRequests) -> list[Outcome]:
-        bad: list[list[BadRow]] = [[] for _ in bounds[1:]]
-        for item in scored.bad:
+    def _shared_out(
+        self, scored: Sequence[Piece], bad: Sequence[BadRow], bounds: Sequence[int], letters: _FromRequests
+    ) -> list[Outcome]:
+        lost_of: dict[int, list[BadRow]] = {}
+        for item in bad:
             owner = bisect_right(bounds, item.index) - 1
-            bad[owner].append(replace(item, index=item.index - bounds[owner]))
-        whole = self._whole(scored) if self._kept.results else None
-        form = _form(self._kept.results[0]) if self._kept.results else "values"
+            lost_of.setdefault(owner, []).append(replace(item, index=item.index - bounds[owner]))
+        whole = self._whole(scored, bounds[-1]) if scored else None
+        form = _form(scored[0].made) if scored else "values"
         values = _listed(whole) if whole is not None and form == "values" else None
         outcomes: list[Outcome] = []
-        for start, stop, lost in zip(bounds, bounds[1:], bad, strict=False):
+        for owner, (start, stop) in enumerate(pairwise(bounds)):
+            lost = lost_of.get(owner, ())
             if values is not None and not lost:
                 columns = whole.slice(start, stop - start)  # type: ignore[union-attr]  # where there are values
                 outcomes.append(Answer(stop - start, columns, (), form, letters.of(start, stop), values[start:stop]))
@@ -123,35 +120,33 @@ class JoinedScorer:
                 columns = whole.slice(start, stop - start)
             else:
                 try:
-                    columns = self._columns_of(scored.columns.slice(start, stop - start))
+                    columns = self._columns_of(scored, start, stop)
                 except BentobatchError as error:
                     outcomes.append(error)
                     continue
             outcomes.append(Answer(stop - start, columns, tuple(lost), form, letters.of(start, stop)))
         return outcomes
 
-    def _whole(self, scored: Scored) -> pa.RecordBatch | None:
+    def _whole(self, scored: Sequence[Piece], rows: int) -> pa.RecordBatch | None:
         """The columns for all requests at once, where that gives each the same as its share alone; else None."""
-        if len(self._kept.results) > 1 or not (self.scorer.output_schema or _same_types(self._kept.results[0])):
+        if len(scored) > 1 or not (self.scorer.output_schema or _same_types(scored[0].made)):
             return None
         try:
-            columns = self._columns(self._kept.results[0])
+            columns = self._columns(scored[0].made)
         except BentobatchError:
             return None  # one request's result may be to blame; each is tried by itself
-        return columns.take(scored.columns.column("row")) if scored.bad else columns
+        return _spread(columns, scored[0].rows, rows)
 
-    def _columns_of(self, places: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns of one request, from where its rows' results lie (null for bad rows)."""
+    def _columns_of(self, scored: Sequence[Piece], start: int, stop: int) -> pa.RecordBatch:
+        """The columns of one request: those of its rows in each piece; null for bad rows."""
         shares: list[pa.RecordBatch] = []
-        numbers = places.column("result")
-        for number in pc.unique(numbers.drop_null()).to_pylist():
-            rows = places.column("row").filter(pc.equal(numbers, number))  # consecutive, since halves are
-            shares.append(self._columns(_part(self._kept.results[number], rows[0].as_py(), rows[-1].as_py() + 1)))
-        columns = joined_columns(shares)
-        if columns.num_rows == places.num_rows:
-            return columns
-        valid = numbers.is_valid().to_numpy(zero_copy_only=False)
-        return columns.take(pa.array(np.cumsum(valid) - 1, mask=~valid))
+        places: list[np.ndarray[Any, Any]] = []
+        for piece in scored:
+            first, end = np.searchsorted(piece.rows, (start, stop))
+            if first < end:
+                shares.append(self._columns(_part(piece.made, int(first), int(end))))
+                places.append(piece.rows[first:end])
+        return _spread(joined_columns(shares), np.concatenate(places) - start, stop - start)
 
     def _columns(self, result: Any) -> pa.RecordBatch:
         scorer = self.scorer
@@ -202,26 +197,23 @@ class _FromRequests:
         return {row - start: result for row, result in self._results.items() if start <= row < stop}
 
 
-class _AsReturned(OutputAdapter):
-    """Keeps what the api returned, and gives the Scorer columns that say where each row's result lies."""
+class _KeepingScorer(Scorer):
+    """Keeps what the api returned as it is."""
 
-    def __init__(self) -> None:
-        self.results: list[Any] = []
+    def made(self, results: Any, rows: int) -> Any:  # noqa: ARG002 - the Scorer has counted them
+        """The settled results."""
+        return results
 
-    def columns(
-        self,
-        result: Any,
-        *,
-        name: str = "prediction",  # noqa: ARG002 - see OutputAdapter
-        classes: Sequence[Any] | None = None,  # noqa: ARG002
-        schema: pa.Schema | None = None,  # noqa: ARG002
-    ) -> pa.RecordBatch:
-        """``result``: the number of the result, ``row``: the row in it."""
-        settled = settle_result(result)
-        rows = result_length(settled)
-        self.results.append(settled)
-        numbers = np.full(rows, len(self.results) - 1, dtype=np.int32)
-        return pa.RecordBatch.from_arrays([pa.array(numbers), pa.array(np.arange(rows))], names=["result", "row"])
+
+def _spread(columns: pa.RecordBatch, places: np.ndarray[Any, Any], rows: int) -> pa.RecordBatch:
+    """The columns with null rows between them, so that each comes to its place among ``rows``."""
+    if columns.num_rows == rows:
+        return columns
+    found = np.zeros(rows, dtype=np.int64)
+    found[places] = np.arange(len(places))
+    missing = np.ones(rows, dtype=bool)
+    missing[places] = False
+    return columns.take(pa.array(found, mask=missing))
 
 
 def join_answers(parts: Sequence[Answer]) -> Answer:
