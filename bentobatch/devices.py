@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -39,9 +40,16 @@ def asked_device() -> str:
     return "cuda" if asked == "cuda" and not named.startswith("cuda") else named
 
 
-@contextlib.contextmanager
-def on_device(device: str | None) -> Iterator[None]:
+def on_device(device: str | None) -> AbstractContextManager[None]:
     """Inside, ``device`` is the one that is asked for; None leaves it to the environment."""
+    return _AS_IT_IS if device == _asked.get() else _on_device(device)
+
+
+_AS_IT_IS = contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _on_device(device: str | None) -> Iterator[None]:
     token = _asked.set(None if device is None else checked_device(device))
     try:
         yield

@@ -119,3 +119,8 @@ class OutputAdapter(ABC):
         Raises:
             ModelError: the values have no Arrow form, or do not fit ``schema``; the message names the column.
         """
+
+    def numbers(self, result: Any, *, schema: pa.Schema | None = None) -> list[Any] | None:  # noqa: ARG002
+        """The values of the one column that ``columns`` makes of a settled result, in Python's types, where these are plain
+        numbers and are told without making it; else None."""
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -55,6 +56,20 @@ class DefaultOutput(OutputAdapter):
         if schema is None:
             return _found_batch(found, self.ensure_ascii)
         return _settled_batch(found, schema, self.ensure_ascii)
+
+    def numbers(self, result: Any, *, schema: pa.Schema | None = None) -> list[Any] | None:
+        """Those of a 1-D array of whole numbers, truth values or float64, which ``schema`` does not make others; None where
+        a subclass makes its own columns."""
+        if type(result) is not np.ndarray or result.ndim != 1 or type(self).columns is not DefaultOutput.columns:
+            return None
+        kind = result.dtype
+        if kind.kind not in "iub" and kind != np.float64:
+            return None
+        if schema is not None and (len(schema) != 1 or schema.types[0] != pa.from_numpy_dtype(kind)):
+            return None
+        self.check(result)
+        values: list[Any] = result.tolist()
+        return values
 
     def check(self, result: Any) -> None:
         """Raise ModelError for a settled result that this adapter does not take."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate, pairwise
 from types import MappingProxyType
 from typing import Any, Literal
@@ -30,19 +31,24 @@ _NO_RESULTS: Mapping[int, InferenceResult] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Answer:
-    """What one request gets. ``columns`` has one row for each of its ``rows`` rows, null for those in ``bad``, whose
-    positions count within the request. Where every row is bad and the api declares no output schema it has no columns.
+    """What one request gets. ``made``: its columns, or what makes them when they are asked for.
 
     ``form`` is what the api returned: "values" of one column, the rows of a "matrix", or a "table" whose columns have names
     of their own. ``results`` are the InferenceResults among what it returned, by the row in the request. ``values`` are those
     of the one column as Python's own, where that was cheap to make for all requests at once."""
 
     rows: int
-    columns: pa.RecordBatch
+    made: pa.RecordBatch | Callable[[], pa.RecordBatch]
     bad: tuple[BadRow, ...] = ()
     form: Form = "values"
     results: Mapping[int, InferenceResult] = field(default_factory=lambda: _NO_RESULTS)
     values: Sequence[Any] | None = None
+
+    @property
+    def columns(self) -> pa.RecordBatch:
+        """One row for each of the request's ``rows``, null for those in ``bad``, whose positions count within the request.
+        No columns where every row is bad and the api declares no output schema."""
+        return self.made() if callable(self.made) else self.made
 
 
 Outcome = Answer | BentobatchError
@@ -95,7 +101,31 @@ class JoinedScorer:
             raise ModelError(
                 f"api {self.scorer.api.name!r} raised {type(error).__name__}, which is no matter of a row: {error}"
             ) from error
+        numbers = None if bad or len(scored) > 1 else self._numbers(scored[0].made)
+        if numbers is not None:
+            return self._shares_of(numbers, scored[0].made, bounds, letters)
         return self._shared_out(scored, bad, bounds, letters)
+
+    def _numbers(self, result: Any) -> list[Any] | None:
+        """The values of all answers, where they are told without making columns; see OutputAdapter."""
+        try:
+            return self.scorer.api.output.numbers(result, schema=self.scorer.output_schema)
+        except Exception:  # noqa: BLE001 - an output adapter may be anyone's; its columns tell what is wrong
+            return None
+
+    def _shares_of(
+        self, numbers: Sequence[Any], result: Any, bounds: Sequence[int], letters: _FromRequests
+    ) -> list[Outcome]:
+        kept = result.copy()  # the next call may write over it, before somebody asks for the columns
+        return [
+            Answer(
+                stop - start,
+                partial(self._columns, kept[start:stop]),
+                results=letters.of(start, stop),
+                values=numbers[start:stop],
+            )
+            for start, stop in pairwise(bounds)
+        ]
 
     def _shared_out(
         self, scored: Sequence[Piece], bad: Sequence[BadRow], bounds: Sequence[int], letters: _FromRequests

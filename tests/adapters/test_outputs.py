@@ -323,3 +323,42 @@ def test_what_is_no_collection_is_a_model_error(adapter, result):
     """Whatever the adapter."""
     with pytest.raises(ModelError, match="expected one result for each row"):
         adapter.columns(result)
+
+
+@pytest.mark.parametrize("declared", [None, pa.int64(), pa.float64()])
+@pytest.mark.parametrize(
+    ("result", "kind"),
+    [
+        (np.array([1, -2]), pa.int64()),
+        (np.array([0.5, -0.0, 1e300, math.nan]), pa.float64()),
+        (np.array([True, False]), pa.bool_()),
+        (np.array([1, 2], dtype=np.uint8), pa.uint8()),
+        (np.array([0.5], dtype=np.float32), None),
+        (np.array([[1], [2]]), None),
+        (np.ma.array([1, 2], mask=[True, False]), None),
+        (np.array(["a"]), None),
+        ([1, 2], None),
+    ],
+)
+def test_numbers_are_those_of_the_column(result, kind, declared):
+    """A server writes them without making the column: the same values of the same types. They are not told where the
+    column is of another type than the array, or no array of numbers is there."""
+    schema = None if declared is None else pa.schema([("y", declared)])
+    found = DefaultOutput().numbers(result, schema=schema)
+    if kind is None or declared not in (None, kind):
+        assert found is None
+        return
+    expected = DefaultOutput().columns(result, schema=schema).column(0).to_pylist()
+    assert [(type(value), repr(value)) for value in found] == [(type(value), repr(value)) for value in expected]
+
+
+def test_numbers_are_refused_or_left_alone_where_the_column_is():
+    """An adapter that takes frames only takes no numbers, and one that makes its own columns is asked for these."""
+
+    class Doubled(DefaultOutput):
+        def columns(self, result, **options):
+            return super().columns(2 * result, **options)
+
+    assert Doubled().numbers(np.array([1])) is None
+    with pytest.raises(ModelError, match="DataframeOutput takes a DataFrame"):
+        DataframeOutput().numbers(np.array([1]))
