@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import random
 import re
-import secrets
 import threading
 import time
 from typing import Any
@@ -46,6 +47,9 @@ _log = logging.getLogger("bentobatch.serving")
 _access = logging.getLogger("bentobatch.serving.access")
 _ID = re.compile(r"[A-Za-z0-9._:@=+/-]{1,128}")
 _TIMEOUT = "x-request-timeout"
+_ids = random.Random()  # noqa: S311 - told to everybody, so no secrets; its own, since an api may seed the module's
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.seed)
 _ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 _SAGEMAKER = "invocations"
 
@@ -261,7 +265,7 @@ def request_id_of(given: str | None) -> str:
     """The id of a request: the one that it came with in X-Request-Id, where that is harmless, else a new one."""
     if given is not None and _ID.fullmatch(given):
         return given
-    return secrets.token_hex(16)
+    return f"{_ids.getrandbits(128):032x}"
 
 
 def _seconds(text: str) -> float:

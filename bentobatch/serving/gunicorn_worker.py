@@ -7,6 +7,7 @@ where that is an app of bentobatch.serving. See docs/serving.md for what the set
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import os
 import resource
@@ -43,6 +44,7 @@ class BentobatchWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         asyncio.set_event_loop(self.loop)
         self._stopping = asyncio.Event()
         self._quick = False
+        self._frozen = False
         super().init_process()
 
     def init_signals(self) -> None:
@@ -116,6 +118,9 @@ class BentobatchWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     def _beat(self) -> None:
         self.notify()
         self.server.watch()
+        if not self._frozen and (site := site_of(self.wsgi)) is not None and site.is_loaded:
+            self._frozen = True
+            gc.freeze()  # modules and models stay: to look through them for garbage would hold up the requests
         if self.timeout and (names := self.front.stuck(self.cfg.timeout)):
             self.log.critical(
                 "api %s has not returned for %s seconds: the worker ends (pid: %s)",

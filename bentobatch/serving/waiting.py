@@ -144,7 +144,8 @@ class Waiting:
 
     def _refuse_what_is_too_late(self, request: Request, size: int, now: float) -> None:
         """Raise OverloadedError where others that wait will take too long. A call that is slow by itself is no reason."""
-        over = now + self._needed(size, now) - request.deadline if request.deadline is not None else 0.0
+        needed = self._needed(size, now)
+        over = now + needed - request.deadline if request.deadline is not None else 0.0
         if over > 0:
             self._statistics.shed_deadline += 1
             raise OverloadedError(
@@ -154,7 +155,7 @@ class Waiting:
         if self.patience is None or not self._requests:
             return
         own = self.predict.seconds(1, min(self.rows + size, self.cap.rows) if self.joins else size)
-        over = self._needed(size, now) - own - self.patience
+        over = needed - own - self.patience
         if over > 0:
             self._statistics.shed_deadline += 1
             raise OverloadedError(

@@ -518,3 +518,17 @@ def test_a_declared_dtype_joins_what_clients_write_differently(open_driver: Any,
     gate.opened.set()
     assert [outcome_of(future) for future in futures] == [[0.0], [2.0], [3.0], [-2.0], [5.0]]
     assert driver.statistics().batch_rows.count == 2
+
+
+def test_an_array_that_the_api_fills_anew_changes_no_answer(open_driver: Any) -> None:
+    """Models reuse their output buffers; the columns of an answer are made when they are asked for, which may be later."""
+    buffer = np.zeros(2)
+
+    def predict(self: Any, df: pd.DataFrame) -> Any:
+        buffer[:] = df["x"]
+        return buffer
+
+    driver = open_driver(predict)
+    first, second = (driver.submit(x(low, low + 1)).result(60) for low in (1.0, 3.0))
+    assert (values_of(first), values_of(second)) == ([1.0, 2.0], [3.0, 4.0])
+    assert (first.values, second.values) == ([1.0, 2.0], [3.0, 4.0])
