@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from bentobatch.serving.call import RequestError
@@ -73,6 +74,7 @@ def _is_own(origin: str, headers: Mapping[str, str], options: ServingOptions) ->
         return False
 
 
+@lru_cache(maxsize=64)
 def _host_name(host: str) -> str:
     host = host.strip().lower()
     if host.startswith("["):

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -144,6 +145,7 @@ def start_of(status: int) -> bytes:
     return f"HTTP/1.1 {status} {title_of(status)}\r\nDate: {formatdate(usegmt=True)}\r\n".encode("ascii")
 
 
+@lru_cache(maxsize=128)
 def _path_and_query(target: bytes) -> tuple[bytes, bytes]:
     """The decoded path and the raw query, of the origin form, the absolute form, or ``*``."""
     if not target.startswith(b"/") and target != b"*":

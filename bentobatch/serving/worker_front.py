@@ -29,7 +29,7 @@ from bentobatch.serving.waiting import Request
 
 SMALL_BYTES = 64 << 10
 SMALL_ROWS = 1_000
-_QUICK = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
+_QUICK = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ class ApiFront:
                 self._threads.serve(exchange, _request_id(exchange))
             return
         call = _call(endpoint, exchange)
-        if len(exchange.body) <= SMALL_BYTES and exchange.header(b"content-type") in _QUICK and not _is_packed(call):
+        headers = call.headers
+        plain = headers.get("content-type") in _QUICK and "content-encoding" not in headers
+        if plain and len(exchange.body) <= SMALL_BYTES:
             self._submit(endpoint, exchange, call, lambda: endpoint.read(call))
         else:
             self._read_beside(endpoint, exchange, call)
@@ -215,10 +217,6 @@ def _problem(error: Exception, exchange: Exchange) -> Reply:
     reply = problem_of(error, request_id)
     headers = (*reply.headers, ("X-Request-Id", request_id), ("Cache-Control", "no-store"))
     return Reply(reply.status, headers, reply.body, reply.close)
-
-
-def _is_packed(call: Call) -> bool:
-    return "content-encoding" in call.headers
 
 
 def _request_id(exchange: Exchange) -> str:
