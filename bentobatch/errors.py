@@ -10,9 +10,13 @@ from typing import ClassVar
 
 
 class BentobatchError(Exception):
-    """Base of all errors that bentobatch raises on purpose. ``exit_code`` is what the command line exits with."""
+    """Base of all errors that bentobatch raises on purpose. ``exit_code`` is what the command line exits with.
+
+    ``travels``: it can be made again of its message alone, so that one process may report it to another.
+    """
 
     exit_code: ClassVar[int] = 70
+    travels: ClassVar[bool] = True
 
 
 class UsageError(BentobatchError):
@@ -119,11 +123,12 @@ class LockedError(BentobatchError):
 
 
 def error_classes() -> dict[str, type[BentobatchError]]:
-    """Every error class by its name, so that a worker process can report one as plain text."""
+    """Every error class that travels, by its name, so that a worker process can report one as plain text."""
     found: dict[str, type[BentobatchError]] = {}
     pending: list[type[BentobatchError]] = [BentobatchError]
     while pending:
         cls = pending.pop()
-        found[cls.__name__] = cls
+        if cls.travels:
+            found[cls.__name__] = cls
         pending.extend(cls.__subclasses__())
     return found

@@ -36,10 +36,9 @@ def _bentobatch(module: str) -> Any:
     return importlib.import_module(module)
 
 
-def _version() -> str:
+def __getattr__(name: str) -> str:
+    """``__version__`` is the service's, and ``__VERSION__`` the name that BentoML 0.13 has for it."""
+    if name not in ("__version__", "__VERSION__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     text = Path(BUNDLE, "bentobatch_package.json").read_text("utf-8")
     return str(json.loads(text)["service_version"])
-
-
-__version__ = _version()
-__VERSION__ = __version__  # the name that BentoML 0.13 has for it

@@ -36,6 +36,8 @@ class RequestError(DataError):
     """A request that cannot be answered with ``status``, for a reason that is the client's to mend. ``headers`` go into
     the reply. With ``close`` the rest of the request is not read."""
 
+    travels = False
+
     def __init__(
         self, status: int, message: str, *, headers: tuple[tuple[str, str], ...] = (), close: bool = False
     ) -> None:

@@ -37,11 +37,15 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
+PROGRAMS = ("bentobatch.__main__", "bentobatch.repository.migrations.env")
+"""Modules that do their work when they are imported; the second is Alembic's to run."""
+
+
 @pytest.fixture(autouse=True)
 def all_of_bentobatch() -> None:
     """CVE-2026-41486: Ray's own registered types unpickled, so everything of ours is imported before a file is read."""
     for module in pkgutil.walk_packages(bentobatch.__path__, "bentobatch."):
-        if module.name != "bentobatch.__main__":
+        if module.name not in PROGRAMS:
             importlib.import_module(module.name)
 
 
