@@ -28,7 +28,7 @@ class BentoJobTask(BentoTask):
 
     template_fields: Sequence[str] = (
         *("bundle", "api", "input", "input_file", "files_root", "output_file", "rejects_file", "state_dir"),
-        *("keep", "exclude", "features", "expect", "max_rejects", "max_discards", "conn_id"),
+        *("keep", "exclude", "features", "expect", "max_rejects", "max_discards", "conn_id", "env", "device"),
     )
 
     def __init__(
@@ -63,6 +63,9 @@ class BentoJobTask(BentoTask):
         overwrite: bool | None = None,
         only_new: bool = False,
         trust: bool = False,
+        trust_types: Sequence[str] = (),
+        env: str | None = None,
+        device: str | None = None,
         split_timeout: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -74,6 +77,7 @@ class BentoJobTask(BentoTask):
         self.output_file, self.rejects_file, self.state_dir = output_file, rejects_file, state_dir
         self.keep, self.exclude, self.features, self.expect = keep, exclude, features, expect
         self.max_rejects, self.max_discards = max_rejects, max_discards
+        self.env, self.device = env, device
         self.split_timeout = split_timeout
         self.fixed: dict[str, Any] = {
             "format": format,
@@ -91,6 +95,7 @@ class BentoJobTask(BentoTask):
             "overwrite": not only_new if overwrite is None else overwrite,
             "only_new": only_new,
             "trust": trust,
+            "trust_types": tuple(trust_types),
         }
 
     def keywords(self) -> dict[str, Any]:
@@ -136,6 +141,6 @@ class BentoJobTask(BentoTask):
 
 _RENDERED = (
     *("input", "input_file", "files_root", "output_file", "rejects_file", "state_dir"),
-    *("keep", "exclude", "features", "expect"),
+    *("keep", "exclude", "features", "expect", "env", "device"),
 )
 """Keywords of ``make_job`` that are rendered and left out when they are None."""
