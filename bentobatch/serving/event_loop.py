@@ -68,8 +68,10 @@ class LoopMicroBatcher(Batcher):
 
         Raises: as MicroBatcher.submit.
         """
-        self._waiting.admit(request, time.monotonic())
-        self._plan_turn()
+        now = time.monotonic()
+        self._waiting.admit(request, now)
+        if self._turn is None or self._turn_at > now:
+            self._plan_turn()
 
     def drop(self, request: Request) -> bool:
         """Forget a request whose caller is gone; False where it does not wait any more."""

@@ -59,6 +59,7 @@ class PredictTime:
         """Seconds of a call, the newest counting a tenth; 0 as long as nothing is known."""
         self.calls = 0
         self._rows = 0.0
+        self._slope = 0.0
         self._variance = 0.0
         self._covariance = 0.0
 
@@ -71,14 +72,12 @@ class PredictTime:
         self.average += weight * more_seconds
         self._variance = (1 - weight) * (self._variance + weight * more_rows * more_rows)
         self._covariance = (1 - weight) * (self._covariance + weight * more_rows * more_seconds)
+        slope = max(0.0, self._covariance / self._variance) if self._variance > 0 else 0.0
+        self._slope = min(slope, self.average / self._rows)  # a call costs no less than nothing
 
     def seconds(self, calls: int, rows: int) -> float:
         """What ``calls`` calls with ``rows`` rows in all will take; 0 as long as nothing is known."""
-        if not self.calls:
-            return 0.0
-        slope = max(0.0, self._covariance / self._variance) if self._variance > 0 else 0.0
-        slope = min(slope, self.average / self._rows)  # a call costs no less than nothing
-        return calls * (self.average - slope * self._rows) + slope * rows
+        return calls * (self.average - self._slope * self._rows) + self._slope * rows
 
 
 class Histogram:

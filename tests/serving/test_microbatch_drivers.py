@@ -228,8 +228,8 @@ def test_the_loop_joins_what_arrives_in_one_turn_and_calls_quick_models_itself(s
             answers = await asyncio.gather(*(batcher.submit(x(float(value))) for value in range(5)))
             assert [values_of(answer) for answer in answers] == [[float(value)] for value in range(5)]
             if turn == 1:
-                batcher._waiting.predict.average = 0.0  # however slow this machine is
-                batcher._waiting.predict._covariance = 0.0
+                predict = batcher._waiting.predict
+                predict.average = predict._covariance = predict._slope = 0.0  # however slow this machine is
         await batcher.close()
 
     asyncio.run(serve())
@@ -378,9 +378,8 @@ def test_an_api_that_was_slow_once_is_called_on_the_thread_for_long(
         for seconds in (0.0, 0.0, 0.0, 0.0, 0.6, 0.0, 0.0):
             seen.seconds = seconds
             await batcher.submit(x(1.0))
-            batcher._waiting.predict.average = batcher._waiting.predict._covariance = (
-                0.0  # however slow this machine is
-            )
+            predict = batcher._waiting.predict
+            predict.average = predict._covariance = predict._slope = 0.0  # however slow this machine is
         assert event_loop.CALLS_BESIDE - 5 < batcher.beside < event_loop.CALLS_BESIDE
         await batcher.close()
 
