@@ -146,6 +146,7 @@ class Connection(RequestReading, asyncio.BufferedProtocol):
         working = self._working
         while working and (wire := working[0].wire) is not None:
             exchange = working.popleft()
+            exchange.on_gone = None  # which knows the exchange: both would stay until the garbage is looked through
             self._alone = False
             self._answered = True
             if exchange.body:
@@ -198,6 +199,7 @@ class Connection(RequestReading, asyncio.BufferedProtocol):
             self.server.held -= len(exchange.body)
         if exchange.on_gone is not None:
             exchange.on_gone()
+            exchange.on_gone = None
 
     def _set_reading(self) -> None:
         wanted = not self._unwritable and not self._parsed

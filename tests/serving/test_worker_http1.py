@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import socket
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from bentobatch.serving.http1_exchange import HttpLimits
+from bentobatch.serving.http1_exchange import Exchange, HttpLimits
 from tests.serving.http1_serving import HOST, Served, answer, everything, request, served, until
 
 __all__ = ["served"]
@@ -35,6 +36,21 @@ def test_a_request_that_is_none_of_an_api_waits_for_those_before_it(served: Serv
         assert answer(client)[2] == b"1"
         assert answer(client)[2].endswith(b"\n2")
         assert answer(client)[2] == b"3"
+
+
+def test_an_answered_request_is_forgotten_at_once(served: Served) -> None:
+    """Its memory is free with its answer, not when the garbage collector comes to look: bodies may be large."""
+    gc.disable()
+    try:
+        with served.client() as client:
+            client.sendall(b"".join(request(b"/held", b"%d" % number) for number in range(20)))
+            until(lambda: len(served.front.held) == 20)
+            served.call(served.front.release)
+            assert [answer(client)[2] for _ in range(20)] == [b"%d" % number for number in range(20)]
+            kept = [each for each in gc.get_objects() if isinstance(each, Exchange)]
+            assert [each.target for each in kept if each.connection.server is served.server] == []
+    finally:
+        gc.enable()
 
 
 def test_pipelined_requests_beyond_the_bound_stay_unread(served: Served) -> None:
