@@ -1,52 +1,34 @@
-"""This module makes the plan of a job: it looks at every file, settles columns and types, and cuts splits."""
+"""This module makes the plan of a job: from what its input holds (see inputs) it settles the output and cuts splits."""
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 
-from bentobatch.adapters.base import LINE_COLUMN
-from bentobatch.adapters.files import FilesInput
 from bentobatch.engine import features as naming
 from bentobatch.engine.column_counts import is_numeric
 from bentobatch.engine.cost import COSTLY_SECONDS, read_kept, split_rows_for
 from bentobatch.engine.crew import PROBING
-from bentobatch.engine.groups import format_of, share_splits
-from bentobatch.engine.inline import document_file, inline_file
+from bentobatch.engine.inputs import LINE_FORMATS, Inputs
 from bentobatch.engine.job import DEFAULT_SPLIT_ROWS, BatchJob, digest_of
-from bentobatch.engine.listings import Found, find_files, write_listings
 from bentobatch.engine.model_devices import device_kinds, on_gpu, with_settled_device
 from bentobatch.engine.place import place_of
 from bentobatch.engine.plan import PLAN_VERSION, Plan, Split, schema_to_text, split_key
-from bentobatch.engine.probe import memory_errors, probe_cost, probe_predictions
-from bentobatch.engine.store import Store, is_url, store_at
-from bentobatch.errors import DataError, UsageError
+from bentobatch.engine.probe import probe_cost, probe_predictions
 from bentobatch.expectations import check_columns, parse
-from bentobatch.formats.base import FileScan, Format, InputFile, ScanOptions
-from bentobatch.formats.convert import conform_files, shown_names, widest
-from bentobatch.formats.discover import discover
-from bentobatch.formats.file_groups import Member
-from bentobatch.formats.source import printable
+from bentobatch.formats.base import FileScan, InputFile
 from bentobatch.formats.write import written_schema
 from bentobatch.scorer import Scorer
-from bentobatch.service.apis import InferenceAPI
 from bentobatch.service.core import ServiceCore
 
-_LOG = logging.getLogger("bentobatch")
-_SCAN_THREADS = 8
-_WITHOUT_COLUMNS = ("text",)
 LEAST_JOINED_ROWS = 32_768
 """Rows of a part, on average, that make a row group which readers of Parquet are not slowed down by."""
-_LINE_FORMATS = ("jsonl", "csv", "text")
 STATUS_TYPE = pa.string()
 
 
-class Planner:
+class Planner(Inputs):
     """The steps from a job to its plan, in order; each leaves what the next ones need."""
 
     def __init__(
@@ -57,22 +39,11 @@ class Planner:
         storage_options: Mapping[str, Any] | None = None,
         doing: Callable[[str], None] | None = None,
     ) -> None:
-        self.doing = doing or (lambda _: None)
+        super().__init__(job, service, storage_options=storage_options, doing=doing)
         self.probe_deaths = 0
         self.environment: Mapping[str, Any] | None = None
         """What is installed where the bundle runs, for a job with an ``env``."""
-        self.job = job
-        self.service = service
-        self.api: InferenceAPI = service.get_inference_api(job.api)
-        self.storage_options = storage_options
-        self.place = place_of(job)
-        self.store: Store = store_at(self.place.state, storage_options)
-        self.rule = naming.feature_rule(job, service, self.api)
-        self.labels: dict[str, str] = {}
-        self.sources: list[tuple[str, int, str]] = []
-        self.groups: dict[str, tuple[Member, ...]] = {}
         self.parent: Mapping[str, str] | None = None
-        self.split_rows = job.split_rows
         self.probe_seconds: float | None = None
         self.interpreted: bool | None = None
         self.cost: Mapping[str, Any] | None = None
@@ -84,7 +55,7 @@ class Planner:
         if not files:
             return self._nothing()
         # inline texts have become an Arrow file with the texts as its one column, so nothing more is to be done for them
-        lines = self.api.input.lines and files[0].format in _LINE_FORMATS
+        lines = self.api.input.lines and files[0].format in LINE_FORMATS
         kept_cost = read_kept(self.store, self.job)
         self.interpreted = None if kept_cost is None else kept_cost["interpreted"]
         self.split_rows = self.job.split_rows if kept_cost is None else kept_cost["split_rows"]
@@ -102,47 +73,6 @@ class Planner:
         check_columns(expectations, {field.name: is_numeric(field.type) for field in output})
         files, scans = self._shared(files, scans, kept if lines else ())
         return self._assemble(files, scans, lines, features, kept, schema, predictions, output)
-
-    def _files(self) -> list[InputFile]:
-        listed = self._listings()
-        if listed is not None:
-            return listed
-        columns = self.rule.names or self.api.input.columns
-        if columns is not None and not self.api.input.lines:
-            columns = tuple(dict.fromkeys((*columns, *self.job.keep)))
-        if self.job.inputs:
-            file, label = inline_file(self.job.inputs, self.api.input, columns, self.store)
-            self.labels[file.uri] = label
-            return [file]
-        refuse_overlap(self.job.input_files, self.place.output)
-        found = self._wanted(
-            discover(self.job.input_files, format=self.job.format, storage_options=self.storage_options)
-        )
-        if not found or found[0].format != "json":
-            return found
-        files = []
-        for document in found:
-            self.sources.append((document.uri, document.size, document.stamp))
-            made = document_file(document, self.api.input, columns, self.store, storage_options=self.storage_options)
-            self.labels[made.uri] = document.uri
-            files.append(made)
-        return files
-
-    def _listings(self) -> list[InputFile] | None:
-        """The listings of an input whose rows are files; None where it is a table or inline values."""
-        found = find_files(self.job, self.api, self.storage_options)
-        if found is None:
-            return None
-        if self.job.features is not None:
-            raise UsageError("--features chooses columns of a table, and files have none: leave it out")
-        for _, given in (("", self.job.input_files), *self.job.named_files):
-            refuse_overlap(given, self.place.output)
-        found = self._wanted_files(found)
-        if not any(found.values()):
-            return []
-        files, self.labels = write_listings(found, self.api, self.store, split_rows=self.job.split_rows)
-        self.rule = naming.FeatureRule(self.api.input.input_names, "the files themselves")  # type: ignore[attr-defined]
-        return files
 
     def _settle_cost(
         self,
@@ -174,26 +104,7 @@ class Planner:
         self.cost = {"split_rows": self.split_rows, "interpreted": self.interpreted, "row_seconds": cost.row_seconds}
         return self.split_rows != self.job.split_rows
 
-    def _shared(
-        self, files: Sequence[InputFile], scans: Sequence[FileScan], beside: Sequence[str]
-    ) -> tuple[list[InputFile], list[FileScan]]:
-        """The files with small ones in groups; ``beside`` are columns that are kept beside each row's text."""
-        # what planning made from other files, and what names files itself, is known by its one file
-        if self.labels or self.sources or beside or isinstance(self.api.input, FilesInput):
-            return list(files), list(scans)
-        shared = share_splits(files, scans, split_rows=self.split_rows)
-        self.groups, self.labels = shared.groups, shared.labels
-        return shared.files, shared.scans
-
     # what a plan that builds on an earlier commit does otherwise; see earlier_plan
-
-    def _wanted(self, found: list[InputFile]) -> list[InputFile]:
-        """The files that are to be scored."""
-        return found
-
-    def _wanted_files(self, found: Found) -> Found:
-        """The same of files that are rows themselves."""
-        return found
 
     def _nothing(self) -> Plan:
         """The plan where no file is to be scored."""
@@ -210,94 +121,6 @@ class Planner:
     def _cut(self, files: Sequence[InputFile], scans: Sequence[FileScan], values: str) -> list[Split]:
         """The splits, in the order of the output."""
         return _splits(files, scans, values, self.job.limit)
-
-    def _format(self, file: InputFile) -> Format:
-        return format_of(file, self.groups)
-
-    def _scan(self, files: Sequence[InputFile], lines: bool) -> list[FileScan]:
-        """Look at every file; all headers and footers are checked here, before the first row is scored."""
-        job = self.job
-        wanted: tuple[str, ...] | None = None
-        if lines:
-            wanted = job.keep
-        elif self.rule.names is not None and not job.keep_all:
-            wanted = tuple(dict.fromkeys((*self.rule.names, *job.keep)))
-        if lines and job.keep_all:
-            raise UsageError("--keep-all needs columns, but this api gets each line's text: name columns with --keep")
-        if lines and job.keep and files[0].format in _WITHOUT_COLUMNS:
-            raise UsageError(f"--keep: a {files[0].format} file has no columns to keep")
-        options = ScanOptions(
-            columns=wanted,
-            types=self._types(self.rule.names or ()),
-            lines=lines and not job.keep,
-            split_rows=self.split_rows,
-            delimiter=job.delimiter,
-            nulls=job.nulls,
-        )
-
-        def scan(file: InputFile) -> FileScan:
-            label = printable(self.labels.get(file.uri, file.uri))
-            self.doing(f"reading {label}")
-            with memory_errors(label):
-                return self._format(file).scan(file, options, self.storage_options)
-
-        if len(files) == 1:
-            return [scan(files[0])]
-        with ThreadPoolExecutor(_SCAN_THREADS, thread_name_prefix="bentobatch-scan") as pool:
-            return list(pool.map(scan, files))
-
-    def _columns(
-        self, files: Sequence[InputFile], scans: Sequence[FileScan], lines: bool
-    ) -> tuple[tuple[str, ...], tuple[str, ...], pa.Schema]:
-        """The features, the kept columns and the settled schema of both."""
-        job = self.job
-        available = _all_columns(files, scans)
-        if lines:
-            kept = job.keep
-            features: tuple[str, ...] = (LINE_COLUMN,)
-            needed = kept
-        else:
-            features = naming.settle_features(job, self.rule, available)
-            kept = naming.settle_kept(job, available)
-            needed = tuple(dict.fromkeys((*features, *kept)))
-        types = self._types(features)
-        labelled = [
-            (printable(self.labels.get(file.uri, file.uri)), _with_partitions(scan.schema, file, types))
-            for file, scan in _of_each_kind(files, scans)
-        ]
-        if files[0].format in _LINE_FORMATS:
-            # text has no types of its own: a declared type holds for whatever stands there, and what is no number in
-            # every file is text in all of them
-            types = {**dict.fromkeys(_mixed(labelled, needed, types), pa.string()), **types}
-            labelled = [(label, _with_types(schema, types)) for label, schema in labelled]
-        if needed and not lines:
-            self._check_present(labelled, features)
-        schema = conform_files(labelled, needed, types) if needed else pa.schema([])
-        if lines:
-            schema = pa.schema([pa.field(LINE_COLUMN, pa.large_binary()), *schema])
-        return features, kept, schema
-
-    def _types(self, features: Sequence[str]) -> dict[str, pa.DataType]:
-        """Declared types, also those that are declared for whatever the features are."""
-        return {**self.api.input.types, **self.api.input.types_for(features)}
-
-    def _check_present(self, labelled: Sequence[tuple[str, pa.Schema]], features: Sequence[str]) -> None:
-        """Refuse a missing feature with words that say how to mend it, which the formats cannot know."""
-        for label, schema in labelled:
-            held = set(schema.names)  # which makes its list anew each time
-            missing = [name for name in features if name not in held]
-            if not missing:
-                continue
-            shown = shown_names(schema.names)
-            hint = ""
-            if len(schema.names) == 1 and any(mark in schema.names[0] for mark in ";\t|"):
-                hint = "; is another --delimiter used?"
-            spaced = [name for name in missing if any(other.strip() == name.strip() for other in schema.names)]
-            if spaced:
-                hint = "; names in the file's header carry spaces around them"
-            raise DataError(
-                f"{label}: missing column {shown_names(missing)} (features are {self.rule.rule}); it has: {shown}{hint}"
-            )
 
     def _predictions(
         self,
@@ -395,44 +218,6 @@ class Planner:
         )
 
 
-def _mixed(
-    labelled: Sequence[tuple[str, pa.Schema]], needed: Sequence[str], declared: Mapping[str, pa.DataType]
-) -> list[str]:
-    """The needed columns whose types in different files no common type holds."""
-    found: list[str] = []
-    for name in needed:
-        if name in declared:
-            continue
-        type: pa.DataType | None = pa.null()
-        for _, schema in labelled:
-            if type is not None and name in schema.names:
-                type = widest(type, schema.field(name).type)
-        if type is None:
-            found.append(name)
-    return found
-
-
-def _with_types(schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pa.Schema:
-    return pa.schema([field.with_type(types.get(field.name, field.type)) for field in schema])
-
-
-def refuse_overlap(inputs: Sequence[str], output: str) -> None:
-    """Refuse an output among the inputs: it would be replaced while it is read, or be read as input by the next run.
-
-    Raises:
-        UsageError: one of them is, or lies in, the other.
-    """
-    output = output.rstrip("/")
-    for given in inputs:
-        path = given.rstrip("/")
-        within = output.startswith(f"{path}/") and (is_url(path) or os.path.isdir(path))
-        if path == output or within or path.startswith(f"{output}/"):
-            raise UsageError(
-                f"the output {printable(output)} and the input {printable(given)} lie in each other, so a run would read"
-                " what it or another one wrote: write elsewhere"
-            )
-
-
 def part_format(job: BatchJob, *, joined: bool) -> tuple[str, bool]:
     """The format of a job's parts, and whether a CSV part has a header.
 
@@ -473,24 +258,3 @@ def _splits(files: Sequence[InputFile], scans: Sequence[FileScan], values: str, 
             splits.append(Split(len(splits), number, piece, take, row, split_key(values, file, piece, take)))
             row += take
     return splits
-
-
-def _all_columns(files: Sequence[InputFile], scans: Sequence[FileScan]) -> list[str]:
-    """Every column of any file, in the order of first sight, partition columns last."""
-    kinds = _of_each_kind(files, scans)
-    names = dict.fromkeys(name for _, scan in kinds for name in scan.schema.names)
-    names.update(dict.fromkeys(name for file, _ in kinds for name, _ in file.partition))
-    return list(names)
-
-
-def _of_each_kind(files: Sequence[InputFile], scans: Sequence[FileScan]) -> list[tuple[InputFile, FileScan]]:
-    """The first of those files that share one schema and hive keys: thousands of files need one look."""
-    first: dict[Any, tuple[InputFile, FileScan]] = {}
-    for file, scan in zip(files, scans, strict=True):
-        first.setdefault((id(scan.schema), *(key for key, _ in file.partition)), (file, scan))
-    return list(first.values())
-
-
-def _with_partitions(schema: pa.Schema, file: InputFile, types: Mapping[str, pa.DataType]) -> pa.Schema:
-    fields = [pa.field(name, types.get(name, pa.string())) for name, _ in file.partition if name not in schema.names]
-    return pa.schema([*schema, *fields]) if fields else schema
