@@ -7,16 +7,17 @@ one huge batch takes that much memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
 from bentobatch.errors import DataError
-from bentobatch.formats.base import Chunk, FileScan, Format, InputFile, Range, ReadPlan, ScanOptions
+from bentobatch.formats.base import Chunk, FileScan, InputFile, Range, ReadPlan, ScanOptions, UnitFormat
 from bentobatch.formats.chunks import (
     cheapest_column,
+    chosen,
     cut_ranges,
     pour,
     refuse_lines,
@@ -28,7 +29,7 @@ from bentobatch.formats.source import arrow_errors, open_arrow, printable
 _FILE, _FEATHER_1, _STREAM = b"ARROW1", b"FEA1", b"\xff\xff\xff\xff"
 
 
-class ArrowFormat(Format):
+class ArrowFormat(UnitFormat):
     """Arrow IPC, file or stream. A range is a run of record batches, or a piece of a large one."""
 
     name = "arrow"
@@ -48,12 +49,16 @@ class ArrowFormat(Format):
             ranges = (Range(0, len(rows), sum(rows), 0),) if sum(rows) else ()
         return FileScan(sum(rows), without_partitions(schema, file), ranges, row_bytes)
 
-    def read(
-        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
-    ) -> Iterator[Chunk]:
+    def units(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    ) -> Generator[Any, None, None]:
         refuse_lines(file, plan.lines)
         with open_arrow(file, storage_options) as stream:
-            yield from pour(_batches(stream, file, piece, plan, storage_options), file, piece, plan)
+            yield from _batches(stream, file, piece, plan, storage_options)
+
+    def settle(self, units: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) -> Iterator[Chunk]:
+        refuse_lines(file, plan.lines)
+        yield from pour((chosen(batch, file, plan) for batch in units), file, piece, plan)
 
 
 def _is_file(stream: Any, file: InputFile) -> bool:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import tee
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -159,3 +161,75 @@ class Format(ABC):
         self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
     ) -> Iterator[Chunk]:
         """The rows of one range, as chunks of the plan's schema, ``piece.rows`` rows in all."""
+
+    def read_each(
+        self,
+        file: InputFile,
+        piece: Range,
+        plans: Sequence[ReadPlan],
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Iterator[tuple[int, Chunk]]:
+        """The chunks that ``read`` yields for each of several plans, with the plan's position, so that all are about as far.
+
+        Here the range is read once for each plan; the formats of this package read it once (see ``UnitFormat``).
+        """
+        return in_step([self.read(file, piece, plan, storage_options) for plan in plans])
+
+
+class UnitFormat(Format):
+    """A format that reads a range in two steps: units of the file (blocks of records, batches as the file has them), and
+    chunks that are settled from those by a plan. Several plans share the first step."""
+
+    @abstractmethod
+    def units(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    ) -> Generator[Any, None, None]:
+        """The units of a range, with the plan's columns at least."""
+
+    @abstractmethod
+    def settle(self, units: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) -> Iterator[Chunk]:
+        """The chunks of a plan, from units that may have more columns than it asks for."""
+
+    def read(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
+    ) -> Iterator[Chunk]:
+        """See Format."""
+        with closing(self.units(file, piece, plan, storage_options)) as units:
+            yield from self.settle(units, file, piece, plan)
+
+    def read_each(
+        self,
+        file: InputFile,
+        piece: Range,
+        plans: Sequence[ReadPlan],
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Iterator[tuple[int, Chunk]]:
+        """See Format."""
+        with closing(self.units(file, piece, _of_all(plans), storage_options)) as units:
+            shared = tee(units, len(plans))
+            yield from in_step([self.settle(part, file, piece, plan) for part, plan in zip(shared, plans, strict=True)])
+
+
+def in_step(sides: Sequence[Iterator[Chunk]]) -> Iterator[tuple[int, Chunk]]:
+    """The chunks of several iterators over the same rows, always of that one which has given the fewest rows."""
+    rows = dict.fromkeys(range(len(sides)), 0)
+    while rows:
+        position = min(rows, key=lambda each: (rows[each], each))
+        chunk = next(sides[position], None)
+        if chunk is None:
+            del rows[position]
+        else:
+            rows[position] += chunk.batch.num_rows
+            yield position, chunk
+
+
+def _of_all(plans: Sequence[ReadPlan]) -> ReadPlan:
+    """A plan that asks for the columns of all of them."""
+    fields = {field.name: field for plan in plans for field in plan.schema}
+    return replace(
+        plans[0],
+        schema=pa.schema(list(fields.values())),
+        lines=all(plan.lines for plan in plans),
+        chunk_rows=min(plan.chunk_rows for plan in plans),
+        chunk_bytes=min(plan.chunk_bytes for plan in plans),
+    )

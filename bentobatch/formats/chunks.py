@@ -84,6 +84,16 @@ def wanted_names(names: Sequence[str], file: InputFile, wanted: Sequence[str] | 
     return [name for name in names if name not in keys and (chosen is None or name in chosen)]
 
 
+def chosen(batch: Any, file: InputFile, plan: ReadPlan) -> Any:
+    """The columns of ``batch`` that the plan reads from the file itself, where it was read for other plans too."""
+    keys = dict(file.partition)
+    wanted = {name for name in plan.schema.names if name not in keys}
+    places = [index for index, name in enumerate(batch.schema.names) if name in wanted]
+    if len(places) == batch.num_columns:
+        return batch
+    return batch.select(places) if places else rows_without_columns(batch.num_rows)
+
+
 def partition_values(file: InputFile, schema: Any) -> dict[str, Any]:
     """The hive values of ``file`` that ``schema`` asks for, as scalars of its types; HIVE_NULL is null.
 

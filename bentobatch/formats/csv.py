@@ -8,25 +8,26 @@ Fields are data whatever they look like: a formula is text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from bentobatch.errors import DataError, UsageError
-from bentobatch.formats.base import Chunk, FileScan, Format, InputFile, Range, ReadPlan, ScanOptions
+from bentobatch.formats.base import Chunk, FileScan, InputFile, Range, ReadPlan, ScanOptions, UnitFormat
 from bentobatch.formats.chunks import wanted_names, without_partitions
 from bentobatch.formats.csv_rows import CsvRows, cut_fields
 from bentobatch.formats.csv_types import CsvTypes
 from bentobatch.formats.records import Records, split_csv
+from bentobatch.formats.source import printable
 from bentobatch.formats.text_ranges import LINE, RangeCutter, lines_of, read_chunks
 from bentobatch.formats.text_source import check_utf8, open_text, record_blocks
 
 _HEADER_BYTES = 64 << 10
 
 
-class CsvFormat(Format):
+class CsvFormat(UnitFormat):
     """Delimited text with a header. The first range of a file starts with its header, at byte 0."""
 
     name: ClassVar[str] = "csv"
@@ -63,10 +64,10 @@ class CsvFormat(Format):
         schema = _schema(names, file, options, types)
         return FileScan(cutter.rows, schema, cutter.ranges(), cutter.row_bytes(schema.types))
 
-    def read(
-        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
-    ) -> Iterator[Chunk]:
-        """See Format."""
+    def units(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    ) -> Generator[Any, None, None]:
+        """The names in the header (none where only lines are wanted of a later range), then blocks of records."""
         split = split_csv(_delimiter_code(plan.delimiter))
         names: Sequence[str] = ()
         if piece.start and not plan.lines:
@@ -82,13 +83,19 @@ class CsvFormat(Format):
                 names = _header(first, plan.delimiter, source.name)
                 rest = first.part(1, len(first))
                 blocks = chain([rest] if len(rest) else [], blocks)
-            if plan.lines:
-                parse = lines_of(plan)
-            else:
-                fields = [field for field in without_partitions(plan.schema, file) if field.name in names]
-                types = {field.name: field.type for field in fields}
-                parse = CsvRows(names, types, file=source.name, delimiter=plan.delimiter, nulls=plan.nulls).parse
-            yield from read_chunks(blocks, parse, file=file, piece=piece, plan=plan)
+            yield names
+            yield from blocks
+
+    def settle(self, units: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) -> Iterator[Chunk]:
+        """See UnitFormat."""
+        names: Sequence[str] = next(units)
+        if plan.lines:
+            parse = lines_of(plan)
+        else:
+            fields = [field for field in without_partitions(plan.schema, file) if field.name in names]
+            types = {field.name: field.type for field in fields}
+            parse = CsvRows(names, types, file=printable(file.uri), delimiter=plan.delimiter, nulls=plan.nulls).parse
+        yield from read_chunks(units, parse, file=file, piece=piece, plan=plan)
 
 
 def _delimiter_code(delimiter: str) -> int:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from bentobatch.errors import DataError
-from bentobatch.formats.base import Chunk, FileScan, Format, InputFile, Range, ReadPlan, ScanOptions
+from bentobatch.formats.base import Chunk, FileScan, InputFile, Range, ReadPlan, ScanOptions, UnitFormat
 from bentobatch.formats.chunks import wanted_names, without_partitions
 from bentobatch.formats.json_rows import JsonRows
 from bentobatch.formats.json_types import JsonTypes
 from bentobatch.formats.records import Records, split_json_lines
+from bentobatch.formats.source import printable
 from bentobatch.formats.text_ranges import LINE, RangeCutter, lines_of, read_chunks
 from bentobatch.formats.text_source import check_utf8, open_text, record_blocks
 
 
-class JsonLinesFormat(Format):
+class JsonLinesFormat(UnitFormat):
     """Lines with an object each. In lines mode a line may hold any JSON value; nothing but UTF-8 is checked then."""
 
     name: ClassVar[str] = "jsonl"
@@ -47,19 +48,23 @@ class JsonLinesFormat(Format):
         schema = pa.schema([(LINE, pa.large_binary())]) if types is None else _schema(types, file, options)
         return FileScan(cutter.rows, schema, cutter.ranges(), cutter.row_bytes(schema.types))
 
-    def read(
-        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
-    ) -> Iterator[Chunk]:
-        """See Format."""
+    def units(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    ) -> Generator[Any, None, None]:
+        """Blocks of records."""
+        del plan
         with open_text(file, storage_options, start=piece.start, stop=piece.stop) as source:
             line = piece.first_line if piece.start else 1
-            blocks = record_blocks(source, split_json_lines, line=line, block_bytes=self.block_bytes)
-            if plan.lines:
-                parse = lines_of(plan)
-            else:
-                types = {field.name: field.type for field in without_partitions(plan.schema, file)}
-                parse = JsonRows(types, file=source.name).parse
-            yield from read_chunks(blocks, parse, file=file, piece=piece, plan=plan)
+            yield from record_blocks(source, split_json_lines, line=line, block_bytes=self.block_bytes)
+
+    def settle(self, units: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) -> Iterator[Chunk]:
+        """See UnitFormat."""
+        if plan.lines:
+            parse = lines_of(plan)
+        else:
+            types = {field.name: field.type for field in without_partitions(plan.schema, file)}
+            parse = JsonRows(types, file=printable(file.uri)).parse
+        yield from read_chunks(units, parse, file=file, piece=piece, plan=plan)
 
 
 def _refuse_document(records: Records, file: str, lines: bool) -> None:

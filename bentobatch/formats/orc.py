@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow.orc
 
 from bentobatch.errors import DataError
-from bentobatch.formats.base import Chunk, FileScan, Format, InputFile, Range, ReadPlan, ScanOptions
+from bentobatch.formats.base import Chunk, FileScan, InputFile, Range, ReadPlan, ScanOptions, UnitFormat
 from bentobatch.formats.chunks import (
     cheapest_column,
+    chosen,
     cut_ranges,
     fixed_width,
     pour,
@@ -27,7 +28,7 @@ _EXPANSION = 3
 """How much larger variable-width columns are in memory than in a compressed file: a middle guess."""
 
 
-class OrcFormat(Format):
+class OrcFormat(UnitFormat):
     """ORC, any codec that pyarrow knows. A range is a run of stripes, or a piece of a large one."""
 
     name = "orc"
@@ -48,12 +49,16 @@ class OrcFormat(Format):
         ranges = cut_ranges(rows, [row_bytes * height for height in rows], options)
         return FileScan(total, without_partitions(schema, file), ranges, row_bytes)
 
-    def read(
-        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
-    ) -> Iterator[Chunk]:
+    def units(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    ) -> Generator[Any, None, None]:
         refuse_lines(file, plan.lines)
         with _opened(file, storage_options) as source:
-            yield from pour(_batches(source, file, piece, plan, storage_options), file, piece, plan)
+            yield from _batches(source, file, piece, plan, storage_options)
+
+    def settle(self, units: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) -> Iterator[Chunk]:
+        refuse_lines(file, plan.lines)
+        yield from pour((chosen(batch, file, plan) for batch in units), file, piece, plan)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Types are those of the file's Arrow schema; extension types that would run code 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bentobatch.errors import DataError
-from bentobatch.formats.base import Chunk, FileScan, Format, InputFile, Range, ReadPlan, ScanOptions
-from bentobatch.formats.chunks import cut_ranges, fixed_width, pour, refuse_lines, wanted_names, without_partitions
+from bentobatch.formats.base import Chunk, FileScan, InputFile, Range, ReadPlan, ScanOptions, UnitFormat
+from bentobatch.formats.chunks import (
+    chosen,
+    cut_ranges,
+    fixed_width,
+    pour,
+    refuse_lines,
+    wanted_names,
+    without_partitions,
+)
 from bentobatch.formats.source import arrow_errors, is_url, open_arrow, printable
 
 _MAGIC = (b"PAR1", b"PARE")
@@ -31,7 +39,7 @@ _DICTIONARY_FACTOR = 3
 """How much larger strings are in memory than in a file whose pages may hold each distinct one once: a middle guess."""
 
 
-class ParquetFormat(Format):
+class ParquetFormat(UnitFormat):
     """Parquet, any codec that pyarrow knows. A range is a run of row groups, or a piece of a large one."""
 
     name = "parquet"
@@ -55,12 +63,16 @@ class ParquetFormat(Format):
         ranges = cut_ranges(rows, sizes, options)
         return FileScan(total, layout.own, ranges, sum(sizes) / total if total else 0.0)
 
-    def read(
-        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
-    ) -> Iterator[Chunk]:
+    def units(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    ) -> Generator[Any, None, None]:
         refuse_lines(file, plan.lines)
         with _opened(file, storage_options) as (source, stream):
-            yield from pour(_batches(source, stream, file, piece, plan, storage_options), file, piece, plan)
+            yield from _batches(source, stream, file, piece, plan, storage_options)
+
+    def settle(self, units: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) -> Iterator[Chunk]:
+        refuse_lines(file, plan.lines)
+        yield from pour((chosen(batch, file, plan) for batch in units), file, piece, plan)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from bentobatch.formats.base import Chunk, FileScan, Format, InputFile, Range, ReadPlan, ScanOptions
+from bentobatch.formats.base import Chunk, FileScan, InputFile, Range, ReadPlan, ScanOptions, UnitFormat
 from bentobatch.formats.records import split_text
 from bentobatch.formats.text_ranges import LINE, RangeCutter, lines_of, read_chunks
 from bentobatch.formats.text_source import check_utf8, open_text, record_blocks
 
 
-class TextFormat(Format):
+class TextFormat(UnitFormat):
     """Lines of text. Line ends (LF, CRLF, CR) are left out; the column is a string, or in lines mode large_binary."""
 
     name: ClassVar[str] = "text"
@@ -31,11 +31,15 @@ class TextFormat(Format):
         type = pa.large_binary() if options.lines else options.types.get(LINE, pa.string())
         return FileScan(cutter.rows, pa.schema([(LINE, type)]), cutter.ranges(), cutter.row_bytes([type]))
 
-    def read(
-        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None = None
-    ) -> Iterator[Chunk]:
-        """See Format."""
+    def units(
+        self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
+    ) -> Generator[Any, None, None]:
+        """Blocks of records."""
+        del plan
         with open_text(file, storage_options, start=piece.start, stop=piece.stop) as source:
             line = piece.first_line if piece.start else 1
-            blocks = record_blocks(source, split_text, line=line, block_bytes=self.block_bytes)
-            yield from read_chunks(blocks, lines_of(plan), file=file, piece=piece, plan=plan)
+            yield from record_blocks(source, split_text, line=line, block_bytes=self.block_bytes)
+
+    def settle(self, units: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) -> Iterator[Chunk]:
+        """See UnitFormat."""
+        yield from read_chunks(units, lines_of(plan), file=file, piece=piece, plan=plan)
