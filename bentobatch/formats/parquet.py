@@ -53,7 +53,8 @@ class ParquetFormat(UnitFormat):
         ):
             _check_magic(stream, file)
             metadata = pq.read_metadata(stream)
-            layout = _layout(metadata.schema.to_arrow_schema(), file, options.columns)
+            # metadata.schema would be kept in the footer that it refers to: a cycle, which lives until it is collected
+            layout = _layout(pq.ParquetSchema(metadata).to_arrow_schema(), file, options.columns)
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
             rows = [group.num_rows for group in groups]
             sizes = [_group_bytes(group, layout) for group in groups]

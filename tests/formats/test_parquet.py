@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import resource
@@ -113,6 +114,22 @@ def test_ranges_are_bounded_by_bytes_of_the_wanted_columns(tmp_path):
     assert (wide.row_bytes, narrow.row_bytes) == (16, 8)
     assert [piece.stop for piece in wide.ranges] == [2, 4, 6, 8, 10]
     assert [piece.stop for piece in narrow.ranges] == [4, 8, 10]
+
+
+def test_no_footer_outlives_the_look_at_its_file(tmp_path):
+    """Footers are large, and the garbage collector, which counts objects, may leave thousands of them for long."""
+    path = tmp_path / "f.parquet"
+    pq.write_table(features(), path)
+    known = {id(each) for each in gc.get_objects() if isinstance(each, pq.FileMetaData)}
+    gc.disable()
+    try:
+        scan = ParquetFormat().scan(described(path), ScanOptions())
+        chunks = list(ParquetFormat().read(described(path), scan.ranges[0], ReadPlan(scan.schema)))
+        left = [each for each in gc.get_objects() if isinstance(each, pq.FileMetaData) and id(each) not in known]
+    finally:
+        gc.enable()
+    assert sum(chunk.batch.num_rows for chunk in chunks) == 10
+    assert not left
 
 
 def test_the_row_estimate_counts_strings_and_lists(tmp_path):
