@@ -29,7 +29,7 @@ endif
 # uv is used where it is new enough to install dependency groups.
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e '--group' && command -v uv)
 
-.PHONY: help setup test test-frameworks test-environments lint format demo crash bench bench-peers bench-online clean check-machine
+.PHONY: help setup test test-frameworks test-environments lint format demo crash bench bench-peers bench-scale bench-online clean check-machine
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -78,6 +78,9 @@ bench: $(STAMPS)/bench ## measure it beside hand-written loops (ROUNDS=5 ONLY=W1
 
 bench-peers: $(STAMPS)/bench ## measure it beside other engines (ROUNDS=5 ONLY=W1,W2)
 	@$(BIN)/python tests/benchmarks/bench_peers.py --rounds $(ROUNDS) --only "$(ONLY)"
+
+bench-scale: $(STAMPS)/bench ## measure it at large sizes, into docs/scaling.md (needs 35 GB of disk, half an hour)
+	@$(BIN)/python tests/benchmarks/scale.py all
 
 bench-online: check-machine $(STAMPS)/bench ## measure its servers beside others (ROUNDS=5 ONLY=S1; QUICK=1: six minutes; else 45; uses wrk)
 	@$(BIN)/python tests/benchmarks/bench_online.py --rounds $(ROUNDS) --only "$(ONLY)" $(if $(QUICK),--quick)

@@ -2,8 +2,9 @@
 
     bench.py --only W1,W1L --rounds 5
 
-Without ``--only`` it measures everything. Results go to bench/results, and from there into docs/performance.md and its
-chart; a partial run leaves the other rows as they are. Trials (``--scale``, ``--runners``) never come among the results.
+Without ``--only`` it measures everything. Results go to bench/results, where a partial run replaces only its own. From
+there they go into docs/performance.md and its chart as soon as all workloads were measured here with these versions, or
+whatever there is with ``--render``. Trials (``--scale``, ``--runners``) never come among the results.
 """
 
 from __future__ import annotations
@@ -17,21 +18,20 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from bentobench import measure, render, results  # noqa: E402 - found beside this script
+from bentobench.checks import WrongOutput  # noqa: E402
 from bentobench.profiling import profile_workload  # noqa: E402
 from bentobench.resume import measure_resume  # noqa: E402
 from bentobench.runners import runners  # noqa: E402
 from bentobench.session import Failed, measure_workload, print_summary  # noqa: E402
-from bentobench.workloads import BUILDERS, Size, Skipped, build, scratch  # noqa: E402
+from bentobench.workloads import EVERYTHING, Size, build, scratch  # noqa: E402
 
 CHECKOUT = HERE.parents[1]
-EXTRAS = ("RESUME",)
 
 
 def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [*BUILDERS, *EXTRAS]
-    parser.add_argument("--only", default="", help=f"workloads, with commas between them [{','.join(names)}]")
+    parser.add_argument("--only", default="", help=f"workloads, with commas between them [{','.join(EVERYTHING)}]")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds [5]")
     parser.add_argument("--memory-rounds", type=int, default=1, help="further rounds that sample memory [1]")
     parser.add_argument(
@@ -47,10 +47,9 @@ def options() -> argparse.Namespace:
     )
     asked = parser.parse_args()
     asked.data = asked.data.resolve()
-    asked.only = [name for name in asked.only.split(",") if name] or names
-    unknown = sorted(set(asked.only) - set(names))
-    if unknown:
-        parser.error(f"unknown workload {', '.join(unknown)}; known are {', '.join(names)}")
+    asked.only = [name for name in asked.only.split(",") if name] or list(EVERYTHING)
+    if unknown := sorted(set(asked.only) - set(EVERYTHING)):
+        parser.error(f"unknown workload {', '.join(unknown)}; known are {', '.join(EVERYTHING)}")
     return asked
 
 
@@ -64,28 +63,23 @@ def main() -> None:
     if not asked.render:
         for name in asked.only:
             try:
-                one_workload(name, size, asked, kept)
-            except Failed as error:
+                broken += one_workload(name, size, asked, kept)
+            except (Failed, WrongOutput) as error:
                 print(f"{name}: {error}")
                 broken.append(name)
         shutil.rmtree(scratch(asked.data))
     docs = asked.docs or (CHECKOUT / "docs" if asked.scale == 1 else kept.with_suffix(""))
-    render.write(results.load(kept), docs, list(BUILDERS))
-    print(f"wrote {docs / 'performance.md'} and performance.svg from {kept}")
+    render.publish(kept, docs, anyway=asked.render or asked.scale != 1)
     if broken:
         sys.exit(f"could not be measured: {', '.join(broken)}")
 
 
-def one_workload(name: str, size: Size, asked: argparse.Namespace, kept: Path) -> None:
-    """Measure one workload, show its medians, and keep them unless it was a trial."""
+def one_workload(name: str, size: Size, asked: argparse.Namespace, kept: Path) -> list[str]:
+    """Measure one workload, show its medians, and keep them unless it was a trial; what of ours failed in it."""
     if name == "RESUME":
         results.store(kept, name, measure_resume(size, rounds=asked.rounds))
-        return
-    try:
-        work = build(name, size)
-    except Skipped as reason:
-        print(f"{name}: skipped: {reason}")
-        return
+        return []
+    work = build(name, size)
     chosen = runners(work, scratch(asked.data), executors=asked.executors.split(",") if asked.executors else None)
     if asked.runners:
         chosen = [one for one in chosen if any(text in one.name for text in asked.runners.split(","))]
@@ -95,6 +89,7 @@ def one_workload(name: str, size: Size, asked: argparse.Namespace, kept: Path) -
         results.store(kept, name, session)
     if asked.profile:
         profile_workload(work, asked.data)
+    return [f"{name}, {run}" for run, found in session["runs"].items() if found["kind"] == "ours" and "failed" in found]
 
 
 if __name__ == "__main__":

@@ -11,18 +11,20 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from bentobench import measure, render, results  # noqa: E402 - found beside this script
+from bentobench.checks import WrongOutput  # noqa: E402
 from bentobench.peer_list import PEER_LIST, SAME, NotInstalled, environment, peer_runner, versions_in  # noqa: E402
 from bentobench.runners import Runner, loop, ours  # noqa: E402
-from bentobench.session import measure_workload, print_summary  # noqa: E402
-from bentobench.workloads import BUILDERS, Size, Workload, build, scratch  # noqa: E402
+from bentobench.session import Failed, measure_workload, print_summary  # noqa: E402
+from bentobench.workloads import Size, Workload, build, scratch  # noqa: E402
 
 CHECKOUT = HERE.parents[1]
-WORKLOADS = ("W1", "W2", "W3", "SMALL")
+WORKLOADS = ("W1", "W1L", "W2", "W3", "SMALL")
 BESIDE = ("1 process, tuned", "2 threads, tuned", "bare script")
 """Loops that run in turn with the peers, as a common measure with the other table."""
 
@@ -56,32 +58,38 @@ def main() -> None:
     measure.become_reaper()
     size = Size(asked.data, asked.scale)
     kept = results.results_file(asked.data, asked.scale)
+    broken: list[str] = []
     for name in asked.only:
-        work = build(name, size)
-        chosen, missing, versions = peers_for(work, asked.data, asked.peers)
-        folder = scratch(asked.data)
-        mine = [ours(work, folder, place) for place in ("dir", "file")]
-        loops = [loop(work, folder, script) for script in work.loops if script.name in BESIDE]
-        session = measure_workload(
-            work, [*mine, *loops, *chosen], root=asked.data, rounds=asked.rounds, memory_rounds=asked.memory_rounds
-        )
-        for peer, reason in missing.items():
-            session["runs"][peer] = {
-                "kind": "peer",
-                "one_file": False,
-                "wall": [],
-                "cpu": [],
-                "peak_mb": [],
-                "failed": reason,
-            }
-        session["versions"].update(versions)
+        try:
+            session = one_workload(name, size, asked)
+        except (Failed, WrongOutput) as error:
+            print(f"{name}: {error}")
+            broken.append(name)
+            continue
         print_summary(session)
         if not asked.peers:
             results.store(kept, results.peers_key(name), session)
     shutil.rmtree(scratch(asked.data))
     docs = asked.docs or (CHECKOUT / "docs" if asked.scale == 1 else kept.with_suffix(""))
-    render.write(results.load(kept), docs, list(BUILDERS))
-    print(f"wrote {docs / 'performance.md'} and performance.svg from {kept}")
+    render.publish(kept, docs, anyway=asked.scale != 1)
+    if broken:
+        sys.exit(f"could not be measured: {', '.join(broken)}")
+
+
+def one_workload(name: str, size: Size, asked: argparse.Namespace) -> dict[str, Any]:
+    """The session of one workload: ours, two loops, and the peers; one that cannot be had is in it with the reason."""
+    work = build(name, size)
+    chosen, missing, versions = peers_for(work, asked.data, asked.peers)
+    folder = scratch(asked.data)
+    mine = [ours(work, folder, place) for place in ("dir", "file")]
+    loops = [loop(work, folder, script) for script in work.loops if script.name in BESIDE]
+    session = measure_workload(
+        work, [*mine, *loops, *chosen], root=asked.data, rounds=asked.rounds, memory_rounds=asked.memory_rounds
+    )
+    nothing: dict[str, Any] = {"kind": "peer", "one_file": False, "wall": [], "cpu": [], "peak_mb": [], "others": []}
+    session["runs"].update({peer: {**nothing, "failed": reason} for peer, reason in missing.items()})
+    session["versions"].update(versions)
+    return session
 
 
 def peers_for(work: Workload, root: Path, names: list[str]) -> tuple[list[Runner], dict[str, str], dict[str, str]]:
@@ -95,12 +103,13 @@ def peers_for(work: Workload, root: Path, names: list[str]) -> tuple[list[Runner
             continue
         try:
             python = environment(root, peer)
+            found = versions_in(python, (peer.package, *SAME))
             chosen.append(peer_runner(work, root, peer, python))
         except NotInstalled as reason:
             missing[peer.name] = str(reason)
             print(f"{peer.name}: {reason}")
             continue
-        found, own = versions_in(python, (peer.package, *SAME)), versions_in(Path(sys.executable), SAME)
+        own = versions_in(Path(sys.executable), SAME)
         versions[peer.package] = found[peer.package]
         versions.update({f"{peer.package}'s {name}": found[name] for name in SAME if found[name] != own[name]})
     return chosen, missing, versions

@@ -17,7 +17,20 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 import pytest
 
-MODULES = ("chart", "checks", "data", "render", "results", "stats", "targets")
+MODULES = (
+    "chart",
+    "checks",
+    "data",
+    "machine",
+    "peer_list",
+    "render",
+    "results",
+    "resume",
+    "scale_page",
+    "stats",
+    "targets",
+    "workloads",
+)
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +235,115 @@ def test_a_wrong_output_is_found(bench: SimpleNamespace, tmp_path: Path) -> None
     for words, path in wrong.items():
         with pytest.raises(bench.checks.WrongOutput, match=words):
             bench.checks.check(path, expected)
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"id": [0, 1, 2, 3], "score": [0.0] * 4}), tmp_path / "other.parquet")
+    for path in (tmp_path / "torn.parquet", tmp_path / "other.parquet"):
+        with pytest.raises(bench.checks.WrongOutput, match="cannot be read"):
+            bench.checks.check(path, expected)
+
+
+def measured_here(bench: SimpleNamespace) -> dict[str, Any]:
+    """A session of this machine and these versions, at whatever load."""
+    session = session_of({"bentobatch → dir": ours([1.0])})
+    return session | {"machine": bench.machine.machine() | {"load": [9]}, "versions": bench.machine.versions()}
+
+
+def test_the_page_is_written_when_all_was_measured_here(bench: SimpleNamespace, tmp_path: Path) -> None:
+    """One workload that is missing, or was measured with other versions, leaves the page as it is, unless it is asked for."""
+    path, docs, told = bench.results.results_file(tmp_path, 1.0), tmp_path / "docs", []
+    docs.mkdir()
+    page = docs / "performance.md"
+    page.write_text("as it was")
+    whole = measured_here(bench)
+    resume = {"rows": 1, "reused": 0.99, "resumed": 1.0, "whole": 9.0, "start": 1.0, "allowed": 1.2}
+    sessions = {name: whole | (resume if name == "RESUME" else {}) for name in bench.workloads.EVERYTHING}
+    for name, session in sessions.items():
+        if name != "WIDE":
+            bench.results.store(path, name, session)
+    assert not bench.render.publish(path, docs, anyway=False, tell=told.append)
+    bench.results.store(path, "WIDE", whole | {"versions": {"bentobatch": "0.0.1"}})
+    assert not bench.render.publish(path, docs, anyway=False, tell=told.append)
+    assert page.read_text() == "as it was"
+    assert "WIDE (not measured)" in told[1]
+    assert "WIDE (measured with other versions or on another machine)" in told[-1]
+    assert bench.render.publish(path, docs, anyway=True, tell=told.append)
+    bench.results.store(path, "WIDE", whole)
+    page.write_text("as it was")
+    assert bench.render.publish(path, docs, anyway=False, tell=told.append)
+    assert "## Targets" in page.read_text()
+
+
+def test_every_target_has_a_row_with_a_figure_once_all_is_measured(bench: SimpleNamespace) -> None:
+    """With all sessions there, peers included, no row of the table says "not measured"."""
+    report = {"executor": "threads", "workers": 2, "seconds": {"total": 2.0, "plan": 1.0, "fsync": 0.01}}
+    loops = ("2 threads, tuned", "bare script")
+    places = ("dir", "file", "dir, threads", "dir, inline")
+    mine = {f"bentobatch → {place}": run_of("ours", [1.0], report=report) for place in places}
+    sessions = {
+        name: session_of({**mine, **{loop: run_of("loop", [1.0]) for loop in loops}})
+        for name in bench.workloads.BUILDERS
+    }
+    sessions["RESUME"] = {
+        "start": 1.0,
+        "whole": 9.0,
+        "allowed": 1.2,
+        "resumed": 1.1,
+        "reused": 0.99,
+        "date": "2026-01-02",
+    }
+    for peer in bench.peer_list.PEER_LIST:
+        for name in peer.only:
+            beside = sessions.setdefault(bench.results.peers_key(name), session_of(dict(mine)))
+            beside["runs"][peer.name] = run_of("peer", [2.0])
+    rows = bench.targets.targets(sessions)
+    assert [row.text for row in rows if row.met is None] == []
+    texts = [f"{row.work}: {row.text}" for row in rows]
+    for words in (
+        "W1: speed ≥ 8 × Ray Data",
+        "W1: speed ≥ 8 × Spark",
+        "W1: speed ≥ 8 × MLflow",
+        "W2: speed ≥ 2.5 × MLflow",
+        "PYTHON: to a directory, speed ≥ 1.8 × one process",
+        "SMALL: wall ≤ 1.3",
+        "RESUME: resume of a run that is 99 %",
+        "W1L: peak memory ≤ 1.1 × W1's",
+        "W1L: peak memory ≤ 1.3 × the tuned",
+        "CSV: CPU ≤ 1/50",
+        "FILES: planning < 5 s",
+        "W1L: to a file, speed ≥ 1 × the best peer",
+    ):
+        assert any(text.startswith(words) for text in texts), words
+
+
+def test_a_resume_is_measured_over_links_to_one_file(bench: SimpleNamespace, tmp_path: Path) -> None:
+    """The input is the file some times over, and what must come out is the loop's output as often."""
+    source = write_output(tmp_path / "in" / "rows.parquet", [0, 1], [0.5, 0.25])
+    work = bench.workloads.Workload("W1L", "", 2, source, source, tmp_path, ())
+    folder = tmp_path / "out"
+    folder.mkdir()
+    many, expected = bench.resume.linked(work, folder, source)
+    assert many.rows == 2 * bench.resume.LINKS
+    assert [path.stat().st_ino for path in many.source.iterdir()] == [source.stat().st_ino] * bench.resume.LINKS
+    assert pq.read_table(expected)["id"].to_pylist() == [0, 1] * bench.resume.LINKS
+
+
+def test_the_large_job_is_reckoned_from_what_grows(bench: SimpleNamespace) -> None:
+    """A term's constant part is not multiplied; a linear one of 1 s and 1 ms a split takes 1,001 s for a million splits."""
+
+    def plan(splits: int) -> dict[str, Any]:
+        took = {"seconds": 1 + splits / 1000, "peak_mb": 100.0, "bytes": 80 * splits, "record": 300 * splits}
+        return {"splits": splits, "files": splits // 10, "parts": {"receipt": 400}} | dict.fromkeys(
+            bench.scale_page.TERMS, took
+        )
+
+    plans = [plan(1_000), plan(10_000)]
+    assert bench.scale_page.at_target(plans, "plan", "seconds") == pytest.approx(1001)
+    assert bench.scale_page.growth([plan(100_000), plan(1_000_000)], "plan") == "n^1.00"
+    words = bench.scale_page.plan_words(plans, "2026-01-02")
+    for cost in (
+        "| 1,001 s |",
+        "| size of the plan | 80 MB |",
+        "while the run goes on | 400 MB |",
+        "record | 300 MB |",
+    ):
+        assert cost in words

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 LIBRARIES = ("bentobatch", "numpy", "pandas", "pyarrow", "scikit-learn", "lightgbm")
 
 
@@ -26,14 +28,30 @@ def machine() -> dict[str, Any]:
 
 
 def versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    """The installed versions of some libraries; those that are not installed are left out."""
+    """The installed versions of some libraries, ours with its commit; those that are not installed are left out."""
     found = {}
     for name in libraries:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    if "bentobatch" in found and (commit := last_commit()):
+        found["bentobatch"] += f" at {commit}"
     return found
+
+
+def last_commit(checkout: Path = CHECKOUT) -> str:
+    """The last commit that changed the package, and whether it was changed since; nothing outside a git checkout."""
+    try:
+        commit = _git(checkout, "log", "-1", "--format=%h")
+        return f"{commit}, changed" if commit and _git(checkout, "status", "--porcelain") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(checkout: Path, *words: str) -> str:
+    command = ["git", "-C", str(checkout), *words, "--", "bentobatch"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _processor() -> str:

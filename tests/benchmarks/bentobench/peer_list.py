@@ -17,6 +17,8 @@ from bentobench.workloads import LOOPS, Workload, scratch
 PEERS = LOOPS.parent / "peers"
 SAME = ("scikit-learn", "lightgbm", "joblib", "numpy", "pandas", "pyarrow")
 """Libraries that a peer gets in our versions, so that the models load and the comparison is of engines."""
+CLUSTER = ("W1", "W2", "W3", "SMALL")
+"""Where engines for clusters run: not on the largest input, on which the others take seconds and these minutes."""
 NEEDED = SAME[:3]
 """Those of them that it must have in our versions; the others as the peer allows."""
 
@@ -35,7 +37,7 @@ class Peer:
     one_file: bool = False
     ordered: bool = True
     prepare: bool = False
-    only: tuple[str, ...] = ("W1", "W2", "W3", "SMALL")
+    only: tuple[str, ...] = ("W1", "W1L", "W2", "W3", "SMALL")
 
     @property
     def folder(self) -> str:
@@ -52,8 +54,8 @@ PEER_LIST = (
     Peer("DuckDB", "duckdb", "duckdb_peer.py", one_file=True),
     Peer("Dask", "dask", "dask_peer.py", more=("dask[dataframe]",)),
     Peer("Daft", "daft", "daft_peer.py", ordered=False),
-    Peer("Ray Data", "ray", "ray_peer.py", more=("ray[data]",), ordered=False),
-    Peer("Spark", "pyspark", "spark_peer.py", ordered=False),
+    Peer("Ray Data", "ray", "ray_peer.py", more=("ray[data]",), ordered=False, only=CLUSTER),
+    Peer("Spark", "pyspark", "spark_peer.py", ordered=False, only=CLUSTER),
     Peer(
         "MLflow",
         "mlflow",
@@ -62,6 +64,7 @@ PEER_LIST = (
         more=("mlflow>=3", "pyspark"),
         ordered=False,
         prepare=True,
+        only=CLUSTER,
     ),
     Peer(
         "MLflow models predict",
@@ -109,10 +112,14 @@ def environment(root: Path, peer: Peer, tell: Callable[[str], None] = print) -> 
 
 
 def versions_in(python: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """The versions of some distributions in an environment."""
+    """The versions of some distributions in an environment.
+
+    Raises:
+        NotInstalled: one is not there.
+    """
     code = "import sys, importlib.metadata as m\nfor n in sys.argv[1:]: print(n, m.version(n))"
-    done = subprocess.run([str(python), "-c", code, *names], capture_output=True, text=True, check=True)
-    return dict(line.split() for line in done.stdout.splitlines())  # type: ignore[misc]
+    lines = _do([str(python), "-c", code, *names]).splitlines()
+    return dict(line.split() for line in lines)
 
 
 def peer_runner(work: Workload, root: Path, peer: Peer, python: Path) -> Runner:
@@ -134,9 +141,10 @@ def peer_runner(work: Workload, root: Path, peer: Peer, python: Path) -> Runner:
     return Runner(peer.name, "peer", command, output, peer.one_file, env=env, ordered=peer.ordered, timeout=900)
 
 
-def _do(command: list[str | None], env: dict[str, str] | None = None) -> None:
+def _do(command: list[str | None], env: dict[str, str] | None = None) -> str:
     words = [word for word in command if word is not None]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **(env or {})})
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no message"]
         raise NotInstalled(f"{Path(words[0]).name} {words[1]} …: {lines[-1][:300]}")
+    return done.stdout

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bentobench import chart
+from bentobench import chart, results
+from bentobench.machine import machine, versions
 from bentobench.results import peers_key
 from bentobench.sections import with_section_of
 from bentobench.stats import middle, speed_ratio, spread
 from bentobench.targets import Target, targets
+from bentobench.workloads import BUILDERS, EVERYTHING
 
 Sessions = Mapping[str, Any]
 ABOUT = """# Performance
 
-This page and its chart are written by `make bench` and `make bench-peers` from what they measured; a partial run
-replaces only its own tables, and each one says when it was measured. Every figure is of whole processes, from start to
-end, start-up included. Runners of one table ran in turn, in an order that changes every round; seconds, CPU and memory
-are medians over the rounds, and ratios are medians of each round's ratio. CPU is user and system time of the whole
-process tree. Peak memory is the sum of PSS (proportional set size) over the process tree, sampled 50 times a second in
-runs of their own, since sampling slows them. Every output is compared with the first loop's: row count, ids in order (of
-engines that write out of order: sorted), predictions. bentobatch runs with all its promises on: parts, receipts, fsync,
-checksums, all-or-nothing commit, and it resumes after a kill; the loops and the other engines promise none of that.
+This page and its chart are written by `make bench` and `make bench-peers` from what they measured, and only when all
+workloads were; each table says when, and the last one on what and with which versions. Every figure is of whole
+processes, from start to end, start-up included. Runners of one table ran in turn, in an order that changes every round;
+seconds, CPU and memory are medians over the rounds, and ratios are medians of each round's ratio. CPU is user and
+system time of the whole process tree. Peak memory is the sum of PSS (proportional set size) over the process tree,
+sampled 50 times a second in runs of their own, since sampling slows them. Every output is compared with the first
+loop's: row count, ids in order (of engines that write out of order: sorted), predictions. bentobatch runs with all its
+promises on: parts, receipts, fsync, checksums, all-or-nothing commit, and it resumes after a kill; the loops and the
+other engines promise none of that.
 
 "Others" is the share of the machine's cores that other processes and machines took during the runs: where it is
 not near 0, the machine was not quiet.
 
 ![The same as a chart](performance.svg)
 """
+
+
+def publish(kept: Path, docs: Path, *, anyway: bool, tell: Callable[[str], None] = print) -> bool:
+    """Write the page from the results that are kept, if all of them were measured here with these versions, or
+    ``anyway``; whether it was written."""
+    sessions = results.load(kept)
+    lacking = results.lacking(sessions, EVERYTHING, {"machine": machine(), "versions": versions()})
+    if lacking and not anyway:
+        tell(f"{docs / 'performance.md'} stays as it is (bench.py --render writes it anyway), for lack of:")
+        tell("".join(f"  {words}\n" for words in lacking).rstrip())
+        return False
+    write(sessions, docs, list(BUILDERS))
+    tell(f"wrote {docs / 'performance.md'} and performance.svg from {kept}")
+    return True
 
 
 def write(sessions: Sessions, docs: Path, names: Sequence[str]) -> None:

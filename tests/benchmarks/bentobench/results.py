@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,23 @@ def store(path: Path, key: str, session: dict[str, Any]) -> dict[str, Any]:
     with path.with_name("history.jsonl").open("a") as file:
         file.write(json.dumps({"key": key, "file": path.name, **session}) + "\n")
     return sessions
+
+
+def lacking(sessions: Mapping[str, Any], names: Sequence[str], here: Mapping[str, Any]) -> list[str]:
+    """What keeps the sessions from being one measurement: those not there, and those of other versions or another machine
+    than ``here``, which is what a session keeps as its machine and versions."""
+    found = []
+    for name in names:
+        if name not in sessions:
+            found.append(f"{name} (not measured)")
+        elif _conditions(sessions[name]) != _conditions(here):
+            found.append(f"{name} (measured with other versions or on another machine)")
+    return found
+
+
+def _conditions(session: Mapping[str, Any]) -> tuple[Any, Any]:
+    machine = {name: value for name, value in session["machine"].items() if name != "load"}
+    return machine, session["versions"]
 
 
 def peers_key(workload: str) -> str:

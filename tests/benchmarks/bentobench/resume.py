@@ -8,33 +8,39 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bentobench import checks, data
 from bentobench.machine import machine, versions
 from bentobench.runners import Runner, ours
 from bentobench.session import Failed, expected_output, one_run
 from bentobench.stats import middle
-from bentobench.workloads import Size, build, scratch
+from bentobench.workloads import Size, Workload, build, scratch
 
-DONE = 0.985
-"""The share of finished splits at which the run is killed: the most, when its splits are one row group each."""
+DONE = 0.99
+"""The share of finished splits at which the run is killed."""
+LINKS = 4
+"""Links to W1L's file that the run reads: one alone has 77 row groups, and a split is one at least."""
 ALLOWED = 0.02
 TRIES = 5
 
 
 def measure_resume(size: Size, *, rounds: int, tell: Callable[[str], None] = print) -> dict[str, Any]:
-    """The medians of a whole run of W1L, of a run of 1,000 rows (start-up), and of a resumed run."""
-    work, small = build("W1L", size), build("SMALL", size)
+    """The medians of a whole run over W1L's file four times, of a run of 1,000 rows (start-up), and of a resumed run."""
+    one, small = build("W1L", size), build("SMALL", size)
     folder = scratch(size.root)
     log = folder / "log.txt"
-    splits = -(-work.rows // data.ROW_GROUP)
+    work, expected = linked(one, folder, expected_output(one, size.root))
+    splits = LINKS * -(-one.rows // data.ROW_GROUP)
     one_each = ["--split-rows", str(data.ROW_GROUP)]
     run = ours(work, folder, "dir", options=one_each)
     start = ours(small, folder, "dir")
-    expected = expected_output(work, size.root)
     took: dict[str, list[float]] = {"whole": [], "start": [], "resumed": [], "reused": []}
     tell(f"RESUME: {work.rows:,} rows in {splits} splits, killed when {DONE:.1%} of them are finished")
     for turn in range(rounds):
@@ -64,6 +70,16 @@ def measure_resume(size: Size, *, rounds: int, tell: Callable[[str], None] = pri
         "allowed": middles["start"] + ALLOWED * middles["whole"],
         "all": took,
     }
+
+
+def linked(work: Workload, folder: Path, expected: Path) -> tuple[Workload, Path]:
+    """The workload over links to its file, and what the loop wrote for that file as many times."""
+    links, many = folder / "resume-input", folder / "resume-expected.parquet"
+    links.mkdir()
+    for number in range(LINKS):
+        os.link(work.source, links / f"events-{number}.parquet")
+    pq.write_table(pa.concat_tables([pq.read_table(expected)] * LINKS), many)
+    return replace(work, name="RESUME", rows=LINKS * work.rows, source=links), many
 
 
 def resumed_run(run: Runner, log: Path) -> float:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from bentobench.data import FEATURES, feature_matrix
 from bentobench.models import model_folder
+from bentobench.workloads import scratch
 
 SPLITS_PER_FILE = 10
 ROWS_PER_SPLIT = 4
@@ -32,8 +33,8 @@ def measure_plans(root: Path, counts: Sequence[int], *, tell: Callable[[str], No
 
 def _measure(root: Path, splits: int, tell: Callable[[str], None]) -> dict[str, Any]:
     bundle = model_folder(root, "logistic") / "bundle"
-    folder, output = root / "scale" / "input", root / "scale" / "output"
-    shutil.rmtree(root / "scale", ignore_errors=True)
+    within = scratch(root) / "plan"
+    folder, output = within / "input", within / "output"
     files = max(1, splits // SPLITS_PER_FILE)
     many_files(folder, files)
     script = Path(__file__).with_name("scale_terms.py")
@@ -49,7 +50,7 @@ def _measure(root: Path, splits: int, tell: Callable[[str], None]) -> dict[str, 
         raise SystemExit(
             f"planned {found['plan']['splits']} splits and committed {found['commit']['rows']} rows: not all"
         )
-    shutil.rmtree(root / "scale")
+    shutil.rmtree(within)
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bentobench import measure
-from bentobench.data import SEED
+from bentobench.data import SEED, made
 from bentobench.models import model_folder
 from bentobench.runners import ours
 from bentobench.workloads import Size, Workload, build, scratch
@@ -32,14 +32,12 @@ _POOL = 1 << 22
 def long_run(size: Size) -> dict[str, Any]:
     """A hundred hard links to W1L's file: 1e9 rows at scale 1, to a directory of parts; memory is sampled all along."""
     work = build("W1L", size)
-    folder = size.root / "scale" / "links"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = scratch(size.root) / "links"
+    folder.mkdir()
     for number in range(FILES):
         os.link(work.source, folder / f"events-{number:03d}.parquet")
     linked = Workload("LONG", "", FILES * work.rows, folder, work.model, work.bundle, ())
-    runner = ours(linked, size.root / "scale", "dir")
-    runner.fresh()
+    runner = ours(linked, scratch(size.root), "dir")
     done = measure.run(runner.command, log=scratch(size.root) / "log.txt", memory=True, timeout=6 * 3600)
     if done.code:
         raise SystemExit(f"the long run ended with {done.code}\n{done.output}")
@@ -54,20 +52,16 @@ def long_run(size: Size) -> dict[str, Any]:
     if rows != linked.rows:
         raise SystemExit(f"the output has {rows:,} rows, not {linked.rows:,}")
     told = runner.told()
-    shutil.rmtree(size.root / "scale")
+    runner.fresh()
     return {"rows": rows, "files": FILES, "splits": told["splits"], "seconds": told["seconds"], **_taken(done)}
 
 
 def limited_run(root: Path, total: int, limit: int, *, by: str = "auto") -> dict[str, Any]:
     """``total`` bytes of wide texts scored with at most ``limit`` bytes of memory."""
-    folder = root / "scale" / "texts"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    rows, characters, written = wide_texts(folder, total)
+    folder, (rows, characters, written) = texts(root, total)
     model = model_folder(root, "text_length")
     work = Workload("MEMORY", "", rows, folder, model, model / "bundle", ())
-    runner = ours(work, root / "scale", "dir")
-    runner.fresh()
+    runner = ours(work, scratch(root), "dir")
     with limits(limit, by) as (words, how):
         done = measure.run([*words, *runner.command], log=scratch(root) / "log.txt", memory=True, timeout=6 * 3600)
     if done.code:
@@ -76,7 +70,7 @@ def limited_run(root: Path, total: int, limit: int, *, by: str = "auto") -> dict
     if scored.num_rows != rows or int(np.sum(scored["prediction"].to_numpy())) != characters:
         raise SystemExit(f"the output has {scored.num_rows:,} of {rows:,} rows, or other values")
     told = runner.told()
-    shutil.rmtree(root / "scale")
+    runner.fresh()
     return {
         "bytes": written,
         "limit": limit,
@@ -87,6 +81,20 @@ def limited_run(root: Path, total: int, limit: int, *, by: str = "auto") -> dict
         "seconds": told["seconds"],
         **_taken(done),
     }
+
+
+def texts(root: Path, total: int) -> tuple[Path, tuple[int, int, int]]:
+    """The folder of wide texts, made if it is not there, and what ``wide_texts`` told of it."""
+    path = root / "data" / f"texts-{total}"
+    facts = path.with_name(f"{path.name}.facts.json")
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        facts.write_text(json.dumps(wide_texts(folder, total)))
+
+    made(path, {"bytes": total, "file": FILE_BYTES}, make)
+    rows, characters, written = json.loads(facts.read_text())
+    return path, (rows, characters, written)
 
 
 def wide_texts(folder: Path, total: int) -> tuple[int, int, int]:

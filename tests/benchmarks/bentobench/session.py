@@ -16,7 +16,7 @@ from bentobench.workloads import Workload, scratch
 
 
 class Failed(Exception):
-    """A runner ended with an exit code."""
+    """A runner ended with an exit code, or what the workload needs could not be made."""
 
 
 def expected_output(work: Workload, root: Path) -> Path:

@@ -100,8 +100,7 @@ def targets(sessions: Sessions) -> list[Target]:
     for name in ("W1", "W1L", "W2", "W3"):
         rows.append(beside_best(sessions, name, "dir", 0.95, "the best hand loop"))
         rows.append(beside_best(sessions, name, "file", 0.95, "the best one-file loop", one_file=True))
-        if name != "W1L":
-            rows.append(beside_best(sessions, peers_key(name), "file", 1.0, "the best peer", kind="peer"))
+        rows.append(beside_best(sessions, peers_key(name), "file", 1.0, "the best peer", kind="peer"))
     for name, limit in (("W1", 8.0), ("W2", 2.5)):
         rows += [beside(sessions, peers_key(name), peer, limit) for peer in ("Ray Data", "Spark", "MLflow")]
     rows.append(beside_best(sessions, "PYTHON", "dir", 1.8, "one process"))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bentobatch.plugins import TABLES
 from bentobench import data
 from bentobench.models import WIDE_COLUMNS, model_folder
 
@@ -25,10 +24,6 @@ LOOPS = Path(__file__).resolve().parents[1] / "loops"
 
 EXECUTORS = ("auto", "threads", "processes", "inline")
 """``--executor auto`` and the choices by hand that it must come near to."""
-
-
-class Skipped(Exception):
-    """A workload cannot be made here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +155,6 @@ def _thousand(size: Size) -> Workload:
 
 
 def _images(size: Size) -> Workload:
-    if "ImageInput" not in TABLES["adapters"]:
-        raise Skipped("this bentobatch has no ImageInput")
     count, side = size.rows(2_000), 512
     path = size.root / "data" / f"images-{count}"
     recipe = {"count": count, "side": side}
@@ -187,6 +180,8 @@ BUILDERS: dict[str, Callable[[Size], Workload]] = {
     "PYTHON": _python,
     "IMAGES": _images,
 }
+EVERYTHING = (*BUILDERS, "RESUME")
+"""All that is measured: the workloads, and what is done with one of them."""
 
 
 def build(name: str, size: Size) -> Workload:
