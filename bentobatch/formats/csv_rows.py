@@ -58,7 +58,7 @@ class CsvRows:
         body = records.body()
         if b"\0" not in body and not len(records.malformed):
             try:
-                parsed = self._read(body, self._types)
+                parsed = self._read(body, self._types, longest=records.longest())
             except pa.ArrowInvalid:
                 return self._parse_exactly(records)
             columns = {name: _cast(parsed[name], type) for name, type in self._types.items()}
@@ -74,19 +74,24 @@ class CsvRows:
         texts = self._read(body, dict.fromkeys(self._integers, pa.string()))
         return any(pc.any(is_hex(column)).as_py() for column in texts.values())
 
-    def _read(self, body: bytes, types: Mapping[str, Any]) -> dict[str, Any]:
+    def _read(self, body: bytes, types: Mapping[str, Any], *, longest: int | None = None) -> dict[str, Any]:
         """read_fields, where a quoted null spelling is a null in columns that are not text."""
         if not types:  # rows are checked all the same
             read_fields(body, self._names, {self._names[0]: pa.string()}, delimiter=self._delimiter)
             return {}
         if b'"' not in body:
-            return read_fields(body, self._names, types, delimiter=self._delimiter, nulls=self._nulls)
+            return read_fields(body, self._names, types, delimiter=self._delimiter, nulls=self._nulls, longest=longest)
         columns: dict[str, Any] = {}
         for text in (True, False):
             some = {name: type for name, type in types.items() if is_text(self._types[name]) == text}
             if some:
                 columns |= read_fields(
-                    body, self._names, some, delimiter=self._delimiter, nulls=self._nulls, quoted_nulls=not text
+                    body,
+                    self._names,
+                    some,
+                    delimiter=self._delimiter,
+                    nulls=self._nulls,
+                    quoted_nulls=not text,
                 )
         return columns
 

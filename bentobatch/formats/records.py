@@ -53,6 +53,10 @@ class Records:
         """The bytes of one row, without its line end."""
         return self.data[self.starts[index] : self.stops[index]]
 
+    def longest(self) -> int:
+        """The bytes from the start of a row to that of the next one, where that is most."""
+        return int(np.diff(self.starts, append=self.ends[-1:]).max()) if len(self) else 0
+
     def body(self) -> bytes:
         """The bytes from the first row's first to the last row's line end."""
         return self.data[self.starts[0] : self.ends[-1]] if len(self) else b""
@@ -95,7 +99,7 @@ def concatenate(parts: Sequence[Records]) -> Records:
     """The rows of ``parts``, which follow one another in the file, as one; ``data`` is the body of it and no more."""
     if len(parts) == 1 and len(parts[0].data) == len(parts[0].body()):
         return parts[0]
-    bodies = [part.body() for part in parts]
+    bodies = [memoryview(part.data)[part.starts[0] : part.ends[-1]] for part in parts]
     sizes = np.cumsum([0, *(len(body) for body in bodies)])
     shifts = [size - part.starts[0] for size, part in zip(sizes, parts, strict=False)]
     counts = np.cumsum([0, *(len(part) for part in parts)])

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bentobatch.errors import DataError, StorageError, UsageError
-from bentobatch.formats import text_source
+from bentobatch.formats import csv_values, text_source
 from bentobatch.formats.base import Chunk, FileScan, InputFile, ReadPlan, ScanOptions
 from bentobatch.formats.csv import CsvFormat
 
@@ -533,3 +533,19 @@ def test_a_scan_holds_blocks_and_never_the_file(tmp_path: Path) -> None:
     small, large = peak(20_000), peak(200_000)
     assert os.path.getsize(tmp_path / "in.csv") > 4_000_000
     assert large < small * 1.2 < 4_000_000
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_rows_are_the_same_however_many_of_them_are_parsed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, quoted: bool
+) -> None:
+    """Blank lines and line ends in quotes may stand where pyarrow's own blocks end."""
+    texts = [f'"{index}{end}b"' if quoted and index % 3 == 0 else f"t{index}" for index in range(200)]
+    body = "".join(f"{index},{index / 8},{text}{end * (1 + index % 2)}" for index, text in enumerate(texts))
+    file = write(tmp_path / "in.csv", f"id,x,text{end}{body}".encode())
+    scan = CsvFormat().scan(file, ScanOptions())
+    expected = [[index, index / 8, text.strip('"')] for index, text in enumerate(texts)]
+    for size in (64, 71, 80, 512 << 10):
+        monkeypatch.setattr(csv_values, "_CACHED_BYTES", size)
+        assert rows(read(file, scan)) == expected
