@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from bentobatch.cli.main import main
+from bentobatch.cli.start import main
 
 sys.exit(main())

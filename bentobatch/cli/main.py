@@ -17,6 +17,7 @@ from bentobatch.cli.compare import compare_command
 from bentobatch.cli.completion import install_completion_command, variable_of
 from bentobatch.cli.config import config_group
 from bentobatch.cli.containerize import containerize_command
+from bentobatch.cli.descriptors import fill_missing_descriptors
 from bentobatch.cli.env import env_group
 from bentobatch.cli.labels_command import label_group
 from bentobatch.cli.logs import Messages
@@ -30,7 +31,7 @@ from bentobatch.cli.repository_server import repository_server_group
 from bentobatch.cli.run import run_command
 from bentobatch.cli.serve import serve_command
 from bentobatch.cli.serve_gunicorn import serve_gunicorn_command
-from bentobatch.cli.streams import StdoutClosedError, fill_missing_descriptors, guarded_stdout
+from bentobatch.cli.streams import StdoutClosedError, guarded_stdout
 from bentobatch.cli.trust import keygen_command, sign_command, verify_command
 from bentobatch.engine.stop import Stopped
 from bentobatch.errors import BentobatchError, StorageError

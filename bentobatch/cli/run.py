@@ -21,7 +21,7 @@ from bentobatch.cli.progress import ProgressDisplay
 from bentobatch.cli.signals import stop_on_signals
 from bentobatch.cli.streams import stdout_for_results_only, stray_lines_as_events
 from bentobatch.cli.text import printable_values
-from bentobatch.engine.process_crew import discard, prepare
+from bentobatch.engine.child import discard, prepare
 from bentobatch.engine.report import RunReport
 from bentobatch.engine.stop import Stopped
 from bentobatch.errors import OutputError, StorageError, UsageError

@@ -58,16 +58,6 @@ class ResultStream(io.RawIOBase):
             raise StorageError(f"cannot write to standard output: {error.strerror}") from error
 
 
-def fill_missing_descriptors() -> None:
-    """Open /dev/null for each of the descriptors 0, 1 and 2 that the caller closed, lest a data file gets its number
-    and somebody's print lands in it."""
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is ``fd``
-
-
 @contextmanager
 def guarded_stdout() -> Iterator[None]:
     """Make ``sys.stdout`` a ResultStream underneath, where it is the process's own stdout (in tests it may be not)."""

@@ -1,12 +1,13 @@
 """This module is a worker process: it loads the bundle, plans, scores splits and commits, as its leader asks.
 
-It is started by engine.process_crew.Child and ends with its leader, whichever way that ends.
+It is started by engine.child.Child and ends with its leader, whichever way that ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import logging
 import os
@@ -69,7 +70,10 @@ class Worker:
         from bentobatch.engine.session import Session
 
         job = BatchJob.from_json(message["job"])
-        self.session = Session(job, storage_options=message["storage_options"], model_python=message["model_python"])
+        try:
+            self.session = Session(job, storage_options=message["storage_options"], model_python=message["model_python"])
+        finally:
+            resume_collection()
 
     def do_plan(self, message: dict[str, Any]) -> dict[str, Any]:
         """Make the plan."""
@@ -174,8 +178,24 @@ def end_with_leader(connection: socket.socket) -> None:
     os._exit(0)
 
 
+_COLLECTION = gc.get_threshold()
+
+
+def pause_collection() -> None:
+    """Collect no cycles while libraries and models are imported: they make many objects and hardly any garbage, and
+    looking through all of them again and again takes a twentieth of that time."""
+    gc.set_threshold(0, *_COLLECTION[1:])
+
+
+def resume_collection() -> None:
+    """Collect as ever, or as the bundle's own code has settled it."""
+    if gc.get_threshold()[0] == 0:
+        gc.set_threshold(*_COLLECTION)
+
+
 def main(arguments: list[str]) -> None:
     """The process's entry."""
+    pause_collection()
     descriptor = int(arguments[0])
     if arguments[1] != "-":  # else the closed wire tells that the leader is gone
         die_with_parent(int(arguments[1]))

@@ -15,9 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
-import fsspec
 import pyarrow as pa
-from fsspec.registry import known_implementations
 
 from bentobatch.errors import (
     BentobatchError,
@@ -150,6 +148,8 @@ def filesystem_of(uri: str, storage_options: Mapping[str, Any] | None = None) ->
         MissingDependencyError: one is known, but its library is not installed.
         StorageError: it cannot be set up (wrong options, no network).
     """
+    import fsspec  # not at the top: local jobs do without it, and start sooner
+
     match = _URL.match(uri)
     if match is None:
         return fsspec.filesystem("file"), os.path.abspath(uri)
@@ -162,6 +162,9 @@ def filesystem_of(uri: str, storage_options: Mapping[str, Any] | None = None) ->
 
 
 def _check_scheme(scheme: str, uri: str) -> None:
+    import fsspec  # as above
+    from fsspec.registry import known_implementations
+
     try:
         fsspec.get_filesystem_class(scheme)
     except ValueError as error:

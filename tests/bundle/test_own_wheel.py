@@ -95,7 +95,7 @@ def test_pip_installs_the_carried_wheel_without_an_index(target: Path) -> None:
     assert (target / "bentobatch/repository/server/static/page.js").is_file()
     assert (target / "bentobatch_dask/__init__.py").is_file()
     (script,) = distribution.entry_points.select(group="console_scripts")
-    assert script.value == "bentobatch.cli.main:main"
+    assert script.value == "bentobatch.cli.start:main"
 
 
 def test_an_installation_from_the_wheel_carries_it_on(target: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_checkout_that_is_not_installed_takes_its_requirements_from_pyproject(
         found = module._information(None, root)
         assert "Requires-Dist: click>=8.1.7\n" in found["METADATA"]
         assert 'Requires-Dist: flask>=3.1; extra == "server"\n' in found["METADATA"]
-        assert "[console_scripts]\nbentobatch = bentobatch.cli.main:main\n" in found["entry_points.txt"]
+        assert "[console_scripts]\nbentobatch = bentobatch.cli.start:main\n" in found["entry_points.txt"]
     with pytest.raises(LookupError, match=r"requirements stand in no .*pyproject\.toml"):
         module._information(None, root / "bentobatch")
 

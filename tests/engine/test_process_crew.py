@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import bentobatch
-from bentobatch.engine import process_crew
-from bentobatch.engine.process_crew import ProcessCrew, discard, prepare
+from bentobatch.engine import child
+from bentobatch.engine.child import discard, prepare
+from bentobatch.engine.process_crew import ProcessCrew
 from bentobatch.runs import make_job
 from tests.engine.test_promises import write_input
 
@@ -25,9 +26,9 @@ def test_a_worker_that_is_killed_before_the_commit_is_replaced(bundles: Path, tm
         plan = bentobatch.plan(job)
         for index in range(len(plan.splits)):
             bentobatch.run_split(plan, index)
-        (child,) = crew._children
-        child.process.kill()
-        child.process.wait()
+        (worker,) = crew._children
+        worker.process.kill()
+        worker.process.wait()
         assert crew.commit()["rows"] == 2000
     finally:
         crew.close()
@@ -40,18 +41,18 @@ def test_a_prepared_process_is_taken_only_where_it_sees_what_a_new_one_would(
     """It was started before its task was known, and must not bring an earlier environment with it; nor does it stay."""
     write_input(tmp_path / "in.parquet", 100)
     prepare()
-    ((_, spare),) = process_crew._SPARE
+    ((_, spare),) = child._SPARE
     monkeypatch.setenv("BENTOBATCH_TEST_TRACE", str(tmp_path / "trace"))
     options: dict[str, Any] = {"input_file": tmp_path / "in.parquet", "isolated": True}
     bentobatch.run(bundles / "linear", output_file=tmp_path / "a.parquet", **options)
     assert spare.process.poll() is not None
     assert (tmp_path / "trace").exists()
     prepare()
-    ((_, spare),) = process_crew._SPARE
+    ((_, spare),) = child._SPARE
     bentobatch.run(bundles / "linear", output_file=tmp_path / "b.parquet", **options)
     assert str(spare.process.pid) in (tmp_path / "trace").read_text()
     prepare()
-    ((_, spare),) = process_crew._SPARE
+    ((_, spare),) = child._SPARE
     discard()
     assert spare.process.poll() is not None
-    assert not process_crew._SPARE
+    assert not child._SPARE
