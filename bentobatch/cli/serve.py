@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from bentobatch.cli.options import TRUST_HELP, TRUST_TYPE_HELP, debug_option
 from bentobatch.cli.parameters import size
 from bentobatch.cli.repository_options import quiet_option, repository_option, told
 from bentobatch.errors import MissingDependencyError, UsageError
+from bentobatch.loopback import is_loopback
 
 if TYPE_CHECKING:
     from bentobatch.service.core import ServiceCore
@@ -210,16 +210,6 @@ def chosen(options: dict[str, Any], *, metrics_folder: str | None = None) -> Ser
         health_route=os.environ.get("AIP_HEALTH_ROUTE"),
         metrics_folder=metrics_folder,
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def access_level(options: dict[str, Any]) -> int:

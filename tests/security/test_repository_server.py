@@ -22,11 +22,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from bentobatch.errors import UsageError
+from bentobatch.loopback import is_loopback
 from bentobatch.repository.local import LocalRepository
 from bentobatch.repository.server.app import create_app
 from bentobatch.repository.server.auth import SESSION, Sessions, Token, Tokens, append, hashed, new_token
 from bentobatch.repository.server.guard import COOKIE, PUBLIC
-from bentobatch.repository.server.state import Options, is_loopback, options_for
+from bentobatch.repository.server.state import Options, options_for
 from tests.repository.making import make_bundle
 from tests.repository.server.serving import READ, WRITE, archive_of, bearer, token_file
 from tests.security.test_archives import TARS, ZIPS, tar_of, zip_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -11,11 +10,11 @@ from flask import request
 
 from bentobatch.bundle.unpacking import LIMITS
 from bentobatch.errors import UsageError
+from bentobatch.loopback import LOOPBACK_NAMES, is_loopback
 from bentobatch.repository.catalogued import LocalRepository
 from bentobatch.repository.server.auth import SHORTEST, Sessions, Tokens
 from bentobatch.repository.server.metrics import Metrics
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
 
 
@@ -89,16 +88,6 @@ def options_for(
     if public_url is not None:
         hosts = LOOPBACK_NAMES | {host, str(urlsplit(public_url).hostname)}
     return Options(tokens, ui, hosts, public_url, most_bytes, secret)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``, an address or "localhost"."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _public(url: str) -> str:
