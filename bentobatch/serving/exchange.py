@@ -32,9 +32,10 @@ from bentobatch.serving.answers import accepted, written
 from bentobatch.serving.bodies import content_of
 from bentobatch.serving.call import Call, Reply, RequestError, too_large
 from bentobatch.serving.columns import Rows
+from bentobatch.serving.combining import CombiningMicroBatcher
 from bentobatch.serving.counts import Counts
 from bentobatch.serving.instances import predictions_of, rows_of_instances
-from bentobatch.serving.microbatch import Batcher, CombiningMicroBatcher
+from bentobatch.serving.microbatch import Batcher
 from bentobatch.serving.options import ServingOptions
 from bentobatch.serving.problems import detail_of, problem_of
 from bentobatch.serving.reading import Reader

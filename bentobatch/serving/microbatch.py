@@ -1,11 +1,8 @@
 """This module joins the requests of many callers into few calls of an api, and gives each caller its own answer.
 
 Three drivers share one queue (waiting.py) and one way to score (scoring.py): ``MicroBatcher`` has a thread of its own,
-``CombiningMicroBatcher`` borrows the threads that wait, ``LoopMicroBatcher`` (event_loop.py) lives in an asyncio event
-loop. None of them polls: at rest they cost no processor time.
-
-Flat combining is of Hendler, Incze, Shavit and Tzafrir, "Flat Combining and the Synchronization-Parallelism Tradeoff"
-(SPAA 2010).
+``CombiningMicroBatcher`` (combining.py) borrows the threads that wait, ``LoopMicroBatcher`` (event_loop.py) lives in an
+asyncio event loop. None of them polls: at rest they cost no processor time.
 """
 
 from __future__ import annotations
@@ -13,8 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -27,7 +23,7 @@ from bentobatch.serving.measures import Statistics
 from bentobatch.serving.scoring import Answer, JoinedScorer, Outcome, late
 from bentobatch.serving.waiting import Batch, Request, Waiting
 
-_Driver = TypeVar("_Driver", bound="_Threaded")
+_Driver = TypeVar("_Driver", bound="ThreadedBatcher")
 
 
 class Batcher:
@@ -117,7 +113,7 @@ class _FutureRequest(Request):
             self.future.set_exception(outcome)
 
 
-class _Threaded(Batcher, ABC):
+class ThreadedBatcher(Batcher, ABC):
     """What the drivers for threads share: one lock around the queue, and Futures."""
 
     def __init__(self, scorer: Scorer, **options: Any) -> None:
@@ -149,6 +145,13 @@ class _Threaded(Batcher, ABC):
         future.add_done_callback(lambda done: self._gone(request) if done.cancelled() else None)
         return future
 
+    def answer(self, rows: Rows | pa.RecordBatch | pa.Table, *, deadline: float | None = None) -> Answer:
+        """The result of ``submit``; this thread waits for it.
+
+        Raises: what ``submit`` raises, or the exception of its Future.
+        """
+        return self.submit(rows, deadline=deadline).result()
+
     def _future(self) -> Future[Answer]:
         return Future()
 
@@ -178,7 +181,9 @@ class _Threaded(Batcher, ABC):
             elif ready > now:
                 self._changed.wait(ready - now)
             else:
-                return self._waiting.take(now)
+                batch = self._waiting.take(now)
+                self._leaving(batch.late)
+                return batch
 
     def _nothing_will_come(self) -> bool:
         """Whether ``_next`` shall not sleep while the queue is empty."""
@@ -192,11 +197,19 @@ class _Threaded(Batcher, ABC):
         outcomes, seconds, interrupt = self._score(batch)
         with self._lock:
             told = self._waiting.finished(outcomes, seconds)
+            self._leaving(request for request, _ in told)
             self._changed.notify_all()
-        for request, outcome in told:
-            request.resolve(outcome)
+        self._resolve(told)
         if interrupt is not None:
             raise interrupt
+
+    def _resolve(self, told: list[tuple[Request, Outcome]]) -> None:
+        """Hand over the outcomes; the lock is not held."""
+        for request, outcome in told:
+            request.resolve(outcome)
+
+    def _leaving(self, requests: Iterable[Request]) -> None:
+        """These requests are about to be answered; the lock is held."""
 
     @abstractmethod
     def close(self, *, drain: bool = True, timeout: float | None = None) -> bool:
@@ -214,12 +227,13 @@ class _Threaded(Batcher, ABC):
     def _stop(self, *, drain: bool) -> None:
         with self._lock:
             left = self._waiting.close(drain=drain)
+            self._leaving(left)
             self._changed.notify_all()
         for request in left:
             request.resolve(closed())
 
 
-class MicroBatcher(_Threaded):
+class MicroBatcher(ThreadedBatcher):
     """Scores on one thread of its own, which starts with the first request (so after any fork of the process)."""
 
     _thread: threading.Thread | None = None
@@ -240,111 +254,13 @@ class MicroBatcher(_Threaded):
             self._run(batch)
 
     def close(self, *, drain: bool = True, timeout: float | None = None) -> bool:
-        """As _Threaded.close; the thread ends."""
+        """As ThreadedBatcher.close; the thread ends."""
         self._stop(drain=drain)
         thread = self._thread
         if thread is None:
             return True
         thread.join(timeout)
         return not thread.is_alive()
-
-
-class CombiningMicroBatcher(_Threaded):
-    """Scores on the threads that wait for answers: the first becomes the batcher, for all, until it has its own answer.
-
-    For servers with a thread for each request. Nothing is scored but while some thread waits in ``result()`` or
-    ``exception()`` of a Future of this batcher (or in ``close``); ``concurrent.futures.wait`` does not count.
-    """
-
-    def __init__(self, scorer: Scorer, **options: Any) -> None:
-        super().__init__(scorer, **options)
-        self._led = False
-        self._sleepers: OrderedDict[threading.Event, None] = OrderedDict()
-
-    def _future(self) -> Future[Answer]:
-        return _WorkingFuture(self)
-
-    def _nothing_will_come(self) -> bool:
-        return True  # a thread that leads goes home then
-
-    def work_for(self, future: Future[Answer], timeout: float | None) -> None:
-        """Return when ``future`` is done or the time is over; score batches meanwhile, if no other thread does."""
-        end = None if timeout is None else time.monotonic() + timeout
-        wake = threading.Event()
-        future.add_done_callback(lambda _: wake.set())
-        leads = False
-        try:
-            while not future.done() and (end is None or time.monotonic() < end):
-                with self._lock:
-                    leads = not self._led
-                    self._led = True
-                    if not leads:
-                        self._sleepers[wake] = None
-                if leads:
-                    self._lead(future, end)
-                wake.wait(None if end is None else max(0.0, end - time.monotonic()))
-                if not future.done():
-                    wake.clear()
-        finally:
-            with self._lock:
-                self._sleepers.pop(wake, None)
-                if not leads:
-                    self._wake_one()  # it may have been this thread's turn to lead
-
-    def _lead(self, future: Future[Answer] | None, end: float | None) -> None:
-        """Score batches until ``future`` is done, the time is over, or nothing waits."""
-        try:
-            while (future is None or not future.done()) and (end is None or time.monotonic() < end):
-                with self._lock:
-                    batch = self._next()
-                if batch is None:
-                    return
-                self._run(batch)
-        finally:
-            with self._lock:
-                self._led = False
-                self._changed.notify_all()
-                self._wake_one()
-
-    def _wake_one(self) -> None:
-        """See to it that somebody leads while requests wait; the lock is held."""
-        if not self._led and len(self._waiting) and self._sleepers:
-            wake, _ = self._sleepers.popitem(last=False)
-            wake.set()
-
-    def close(self, *, drain: bool = True, timeout: float | None = None) -> bool:
-        """As _Threaded.close; requests are answered on this thread where no other waits for them."""
-        end = None if timeout is None else time.monotonic() + timeout
-        self._stop(drain=drain)
-        while True:
-            with self._lock:
-                left = None if end is None else max(0.0, end - time.monotonic())
-                if not self._changed.wait_for(lambda: not self._led, left):
-                    return False
-                if not len(self._waiting):
-                    return True
-                if left == 0.0:
-                    return False
-                self._led = True
-            self._lead(None, end)
-
-
-class _WorkingFuture(Future[Answer]):
-    """A Future whose waiting thread may do the work."""
-
-    def __init__(self, driver: CombiningMicroBatcher) -> None:
-        super().__init__()
-        self._driver = driver
-
-    def result(self, timeout: float | None = None) -> Answer:
-        """The answer; this thread may score batches meanwhile."""
-        self._driver.work_for(self, timeout)
-        return super().result(0)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The error, or None; this thread may score batches meanwhile."""
-        self._driver.work_for(self, timeout)
-        return super().exception(0)
 
 
 def closed() -> UnavailableError:

@@ -47,7 +47,7 @@ def answer(endpoint: Endpoint, environ: Environment) -> Reply:
         body = body_of(environ, endpoint.options.max_body_bytes)
         call = Call(endpoint.route, headers, body, call.query, request_id, received_at)
         rows = endpoint.read(call)
-        return endpoint.reply(endpoint.batcher.submit(rows, deadline=endpoint.deadline(call)).result(), call)
+        return endpoint.reply(endpoint.batcher.answer(rows, deadline=endpoint.deadline(call)), call)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client gets a reply
         return endpoint.problem(error, call)
 

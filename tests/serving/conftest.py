@@ -15,9 +15,10 @@ import bentobatch
 from bentobatch.adapters import DataframeInput
 from bentobatch.scorer import Scorer
 from bentobatch.service.core import ServiceCore
+from bentobatch.serving.combining import CombiningMicroBatcher
 from bentobatch.serving.event_loop import LoopMicroBatcher
 from bentobatch.serving.measures import Statistics
-from bentobatch.serving.microbatch import CombiningMicroBatcher, MicroBatcher
+from bentobatch.serving.microbatch import MicroBatcher
 from tests.serving.ways import WAYS, Way, save_served
 
 

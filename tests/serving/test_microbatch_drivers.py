@@ -17,10 +17,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bentobatch.errors import UsageError
-from bentobatch.serving import event_loop, waiting
+from bentobatch.errors import DeadlineError, UsageError
+from bentobatch.serving import combining, event_loop, waiting
+from bentobatch.serving.combining import CombiningMicroBatcher
 from bentobatch.serving.event_loop import LoopMicroBatcher
-from bentobatch.serving.microbatch import CombiningMicroBatcher, MicroBatcher
+from bentobatch.serving.microbatch import MicroBatcher
 from bentobatch.serving.scoring import Answer, Outcome
 from bentobatch.serving.waiting import Request
 
@@ -150,6 +151,57 @@ def test_the_first_waiting_thread_scores_for_all(scorer_of: Any, gate: Any) -> N
     assert all(name.startswith("caller") for name in seen.threads)
 
 
+@pytest.mark.parametrize("size", [2, 100])
+def test_threads_that_park_are_woken_one_by_the_other(scorer_of: Any, gate: Any, size: int) -> None:
+    """``answer`` is submit and result: each thread has its own answer, the one whose deadline has passed its error."""
+
+    def predict(self: Any, df: pd.DataFrame) -> Any:
+        gate()
+        return df["x"]
+
+    with CombiningMicroBatcher(scorer_of(predict), max_batch_size=size) as batcher, ThreadPoolExecutor(9) as pool:
+        ask = lambda value, deadline=None: values_of(batcher.answer(x(value), deadline=deadline))  # noqa: E731
+        answers = [pool.submit(ask, 0.0)]
+        assert gate.entered.wait(30)
+        deadline = time.monotonic() + 0.3
+        answers += [pool.submit(ask, float(value)) for value in range(1, 4)]
+        late = pool.submit(ask, 9.0, deadline)
+        answers += [pool.submit(ask, float(value)) for value in range(4, 8)]
+        until(lambda: batcher.statistics().waiting_requests == 8 and time.monotonic() > deadline)
+        gate.opened.set()
+        assert [answer.result(30) for answer in answers] == [[float(value)] for value in range(8)]
+        assert isinstance(late.exception(30), DeadlineError)
+    assert not batcher._sleepers
+
+
+def test_a_parked_thread_that_is_interrupted_keeps_nobody_waiting(
+    scorer_of: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request is forgotten, and the others have their answers."""
+
+    def predict(self: Any, df: pd.DataFrame) -> Any:
+        gate()
+        return df["x"]
+
+    def park(request: Any) -> None:
+        if request.rows.batch.column("x")[0].as_py() == 2.0:
+            raise KeyboardInterrupt
+        park_well(request)
+
+    park_well = combining._ParkedRequest.park
+    monkeypatch.setattr(combining._ParkedRequest, "park", park)
+    with CombiningMicroBatcher(scorer_of(predict)) as batcher, ThreadPoolExecutor(5) as pool:
+        ask = lambda value: values_of(batcher.answer(x(value)))  # noqa: E731
+        first = pool.submit(ask, 0.0)
+        assert gate.entered.wait(30)
+        others = [pool.submit(ask, float(value)) for value in range(1, 5)]
+        assert isinstance(others[1].exception(30), KeyboardInterrupt)
+        until(lambda: batcher.statistics().waiting_requests == 3)
+        gate.opened.set()
+        assert [each.result(30) for each in (first, others[0], *others[2:])] == [[0.0], [1.0], [3.0], [4.0]]
+        assert batcher.statistics().cancelled == 1
+
+
 def test_nothing_is_scored_that_nobody_waits_for(scorer_of: Any) -> None:
     """A Future that was never asked for its result waits, until another caller's thread, or close, takes it along."""
     seen = Recorder()
@@ -190,6 +242,8 @@ def test_a_sleeper_that_gives_up_hands_over(scorer_of: Any) -> None:
     with CombiningMicroBatcher(scorer_of(seen.api()), max_batch_size=2) as batcher, ThreadPoolExecutor(32) as pool:
 
         def ask(value: int) -> list[float]:
+            if value % 3 == 0:
+                return values_of(batcher.answer(x(float(value))))
             future = batcher.submit(x(float(value)))
             while True:
                 try:
