@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bentobatch.cli.options import TRUST_TYPE_HELP, debug_option
+from bentobatch.cli.options import debug_option, trust_type_option
 from bentobatch.cli.repository_options import opened, query_options, quiet_option, repository_option, told
 from bentobatch.cli.text import printable
 
@@ -26,7 +26,7 @@ _UNITS = (("week", 7 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60), (
 @click.command("info", short_help="Show what a bundle holds.")
 @click.argument("bundle")
 @click.option("--trust", is_flag=True, help="Take a bundle from a URL without its digest pinned.")
-@click.option("--trust-type", "trust_types", multiple=True, metavar="NAME", help=TRUST_TYPE_HELP)
+@trust_type_option
 @debug_option
 def info_command(bundle: str, trust: bool, trust_types: tuple[str, ...], debug: bool) -> None:
     """Show the manifest of BUNDLE (a folder, a tag such as NAME:latest, an archive or a URL) as JSON. None of its code

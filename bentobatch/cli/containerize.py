@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bentobatch.cli.options import TRUST_HELP, debug_option
+from bentobatch.cli.options import TRUST_HELP, debug_option, trust_type_option
 from bentobatch.cli.repository_options import quiet_option, repository_option, told
 from bentobatch.errors import BentobatchError, MissingDependencyError, UnavailableError, UsageError
 
@@ -39,6 +39,7 @@ _SILENCE = 60
     help="The program that builds.  [default: docker where it is installed, else podman]",
 )
 @click.option("--trust", is_flag=True, help=TRUST_HELP)
+@trust_type_option
 @repository_option
 @quiet_option
 @debug_option
@@ -49,6 +50,7 @@ def containerize_command(
     push: bool,
     builder: str | None,
     trust: bool,
+    trust_types: tuple[str, ...],
     repository_url: str | None,
     quiet: bool,
     debug: bool,
@@ -70,7 +72,7 @@ def containerize_command(
     if tag is not None:
         checked_image("tag", tag)
     with told(quiet=quiet):
-        folder = resolve(bento, trust=trust, repository_url=repository_url)
+        folder = resolve(bento, trust=trust, repository_url=repository_url, trust_types=trust_types)
         image = image_of(folder) if tag is None else tag
         check_image_files(folder)
         check_policy(folder, read_manifest(folder))  # its setup.sh is about to run, if only in a container

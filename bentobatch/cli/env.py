@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bentobatch.cli.logs import Messages, logging_to
-from bentobatch.cli.options import debug_option
+from bentobatch.cli.options import debug_option, trust_type_option
 from bentobatch.cli.text import printable
 from bentobatch.errors import UsageError
 
@@ -29,8 +29,11 @@ def env_group() -> None:
 )
 @click.option("--python", metavar="VERSION|PATH", help="Another Python than the one that saved the bundle.")
 @click.option("--trust", is_flag=True, help="Take a bundle from a URL without its digest pinned.")
+@trust_type_option
 @debug_option
-def build_command(bundle: str, output: str | None, python: str | None, trust: bool, debug: bool) -> None:
+def build_command(
+    bundle: str, output: str | None, python: str | None, trust: bool, trust_types: tuple[str, ...], debug: bool
+) -> None:
     """Install what BENTO (a folder, a tag, an archive, or URL@sha256:DIGEST) asks for, as `bentobatch run --env bundle`
     does at its first use. None of the bundle's own code is run."""
     # Here and not above, as in bundles.py.
@@ -42,7 +45,7 @@ def build_command(bundle: str, output: str | None, python: str | None, trust: bo
     if output is not None and not output.endswith(ARCHIVE_SUFFIX):
         raise UsageError(f"--output {output}: the name of an archive ends in {ARCHIVE_SUFFIX}")
     with logging_to(Messages(sys.stderr, "text"), quiet=False, debug=debug):
-        wanted = wanted_of(resolve(bundle, trust=trust))
+        wanted = wanted_of(resolve(bundle, trust=trust, trust_types=trust_types))
         base = base_for(wanted, python)
         if output is None:
             click.echo(printable(environment_of_bundle(wanted, base)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bentobatch.cli.options import TRUST_HELP, debug_option
+from bentobatch.cli.options import TRUST_HELP, debug_option, trust_type_option
 from bentobatch.cli.repository_options import repository_option
 from bentobatch.errors import UsageError
 
@@ -53,6 +53,7 @@ def manifest_group() -> None:
     "--retries", type=click.IntRange(0, 1000), default=6, show_default=True, help="Pods after the first, that go on."
 )
 @click.option("--trust", is_flag=True, help=TRUST_HELP)
+@trust_type_option
 @repository_option
 @debug_option
 def kubernetes_command(
@@ -96,6 +97,7 @@ def kubernetes_command(
 @click.option("--image", metavar="IMAGE:TAG", help="The image.  [default: containerize's]")
 @click.option("--name", metavar="TEXT", help="The name of the service.  [default: the service's, in small letters]")
 @click.option("--trust", is_flag=True, help=TRUST_HELP)
+@trust_type_option
 @repository_option
 @debug_option
 def compose_command(bento: str, debug: bool, **options: Any) -> None:
@@ -116,7 +118,12 @@ def _running(bento: str, options: dict[str, Any]) -> tuple[Manifest, Running]:
     from bentobatch.cli.containerize import check_image_files, checked_image, image_of
     from bentobatch.repository.local import resolve
 
-    folder: Path = resolve(bento, trust=options["trust"], repository_url=options["repository_url"])
+    folder: Path = resolve(
+        bento,
+        trust=options["trust"],
+        repository_url=options["repository_url"],
+        trust_types=options["trust_types"],
+    )
     check_image_files(folder)
     manifest = read_manifest(folder)
     image = image_of(folder) if options["image"] is None else checked_image("image", options["image"])

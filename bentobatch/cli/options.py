@@ -25,6 +25,9 @@ TRUST_TYPE_HELP = (
 )
 TRUST_HELP = "Take a bundle from a URL without its digest pinned (URL@sha256:DIGEST); its code is run."
 
+trust_type_option = click.option("--trust-type", "trust_types", multiple=True, metavar="NAME", help=TRUST_TYPE_HELP)
+"""--trust-type, of all commands that take a model file for the bundle that is made of it."""
+
 METRICS_HELP = (
     "Write what the run did, also when it fails, for Prometheus' textfile collector; a directory gets one file for each"
     " bundle and api.  [default: the environment's BENTOBATCH_METRICS_FILE]"

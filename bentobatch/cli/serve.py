@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bentobatch.cli.options import TRUST_HELP, TRUST_TYPE_HELP, debug_option
+from bentobatch.cli.options import TRUST_HELP, debug_option, trust_type_option
 from bentobatch.cli.parameters import size
 from bentobatch.cli.repository_options import quiet_option, repository_option, told
 from bentobatch.errors import MissingDependencyError, UsageError
@@ -118,7 +118,7 @@ _OPTIONS = (
     ),
     click.option("--access-log/--no-access-log", default=False, help="A line for each request.  [default: none]"),
     click.option("--trust", is_flag=True, help=TRUST_HELP),
-    click.option("--trust-type", "trust_types", multiple=True, metavar="NAME", help=TRUST_TYPE_HELP),
+    trust_type_option,
     click.option(
         "--no-pickle", is_flag=True, help="Refuse a bundle whose models are pickles, which run code when loaded."
     ),

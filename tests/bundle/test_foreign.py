@@ -208,6 +208,29 @@ def test_a_skops_file_is_run_and_what_it_may_make_is_named_by_the_user(tmp_path:
         resolve("tree.skops")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "info",
+        "open-api-spec",
+        "manifest compose",
+        "manifest kubernetes --serve",
+        "containerize",
+        "env build",
+        "run",
+        "serve",
+    ],
+)
+def test_every_command_that_takes_a_model_file_takes_the_types_that_it_may_make(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shown by what refuses them for a model that has none."""
+    linear(tmp_path / "model.onnx")
+    words = [*line.split(), "model.onnx", "--trust-type", TREE, *(["predict", "--input", "1"] if line == "run" else [])]
+    assert main(words) == 2
+    assert "--trust-type is for .skops files" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "bundle"])
 def test_trust_in_types_is_for_skops_files(name: str, tmp_path: Path) -> None:
     """Elsewhere it would say nothing."""
