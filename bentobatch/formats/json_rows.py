@@ -1,4 +1,5 @@
 """This module parses rows of JSON lines: by pyarrow where all are sound and plain, else one by one, bad ones named.
+Plain numbers have a way of their own (see json_numbers).
 
 Bad are rows that are not JSON, no object, deeper than 64 levels, or with a value that does not fit its column.
 A missing key is null. Where a key stands twice in an object, the last one counts.
@@ -15,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
-from bentobatch.formats.csv_values import complaint, parse_texts
+from bentobatch.formats.csv_values import complaint, parse_texts, parsed_at_once
 from bentobatch.formats.json_guard import BEYOND, MAX_DEPTH, deep_rows, is_plain, parse_line, parse_line_exactly
+from bentobatch.formats.json_numbers import read_numbers
 from bentobatch.formats.json_values import build_column, checked, is_native
 from bentobatch.formats.records import Records
 from bentobatch.rows import BadRow
@@ -31,9 +33,11 @@ def read_objects(records: Records, schema: Any, *, unexpected: str) -> Any:
         pyarrow.ArrowInvalid: a row is not JSON, or a value is not of its field's type.
     """
     body = records.body()
+    # blocks of their own would each find types of their own
+    longest = records.longest() if unexpected == "ignore" else None
     return arrow_json.read_json(
         pa.BufferReader(body),
-        read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(body) + 1),
+        read_options=arrow_json.ReadOptions(use_threads=False, block_size=parsed_at_once(len(body), longest)),
         parse_options=arrow_json.ParseOptions(
             explicit_schema=schema if len(schema) else _NOTHING, unexpected_field_behavior=unexpected
         ),
@@ -63,6 +67,9 @@ class JsonRows:
 
     def _read(self, records: Records) -> dict[str, Any] | None:
         """The columns as pyarrow reads them, or None where it cannot or should not."""
+        numbers = read_numbers(records, self._types)
+        if numbers is not None and not any(_reaches_beyond(column) for column in numbers.values()):
+            return numbers
         if not is_plain(records):
             return None
         try:
