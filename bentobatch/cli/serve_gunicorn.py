@@ -90,7 +90,7 @@ def serve_gunicorn_command(bento: str, **options: Any) -> None:
     check_libraries("flask", "gunicorn", *(("httptools",) if options["worker_class"] == "own" else ()))
     from bentobatch.serving.app import create_app  # here and not above: --help must not pay for it
     from bentobatch.serving.exchange import ServedService
-    from bentobatch.serving.gunicorn_serving import metrics_folder, serve
+    from bentobatch.serving.gunicorn_serving import metrics_folder, once, serve
     from bentobatch.serving.site import Site
 
     if (options["tls_cert"] is None) != (options["tls_key"] is None):
@@ -99,18 +99,18 @@ def serve_gunicorn_command(bento: str, **options: Any) -> None:
         logging.getLogger("bentobatch.serving.access").setLevel(access_level(options))
         chosen_options = chosen(options, metrics_folder=folder)
 
+        listener = listening(options["host"], options["port"])
+        url = started(bento, options["host"], listener.getsockname()[1], chosen_options)
+        if options["tls_cert"] is not None:
+            url = url.replace("http://", "https://", 1)
+        tell = once(folder, lambda: None if options["quiet"] else messages.event("info", url))
+
         def make(in_background: bool) -> Any:
             def load() -> ServedService:
                 return ServedService(loaded(bento, options), chosen_options)
 
-            return create_app(Site(load, chosen_options, in_background=in_background))
+            return create_app(Site(load, chosen_options, in_background=in_background, loaded=tell))
 
-        listener = listening(options["host"], options["port"])
-        if not options["quiet"]:
-            told_url = started(bento, options["host"], listener.getsockname()[1], chosen_options)
-            messages.event(
-                "info", told_url if options["tls_cert"] is None else told_url.replace("http://", "https://", 1)
-            )
         serve(make, _gunicorn_options(options, listener.detach()))
 
 

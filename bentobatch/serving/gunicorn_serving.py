@@ -45,6 +45,19 @@ class GunicornOptions:
     settings: tuple[tuple[str, Any], ...] = ()
 
 
+def once(folder: str, tell: Callable[[], object]) -> Callable[[], None]:
+    """Calls ``tell`` for the first of all calls, of whatever process; ``folder`` is one that all of them share."""
+
+    def first() -> None:
+        try:
+            os.close(os.open(os.path.join(folder, "told"), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            return
+        tell()
+
+    return first
+
+
 def serve(make: Callable[[bool], Any], options: GunicornOptions) -> None:
     """Serve until SIGTERM, then answer what was accepted, and exit (SystemExit with gunicorn's code, 0 where all went well).
 

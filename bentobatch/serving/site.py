@@ -15,16 +15,22 @@ _log = logging.getLogger("bentobatch.serving")
 
 class Site:
     """Holds the served service once it is there. ``load``: what makes it; called at once, or on a thread of its own where
-    ``in_background``, so that the server answers for its health meanwhile.
+    ``in_background``, so that the server answers for its health meanwhile; ``loaded`` is called when it is there.
 
     Raises: what ``load`` raises, unless it is called in the background; then ``served`` raises UnavailableError for good.
     """
 
     def __init__(
-        self, load: Callable[[], ServedService], options: ServingOptions, *, in_background: bool = False
+        self,
+        load: Callable[[], ServedService],
+        options: ServingOptions,
+        *,
+        in_background: bool = False,
+        loaded: Callable[[], object] = lambda: None,
     ) -> None:
         self.options = options
         self._load = load
+        self._loaded = loaded
         self._served: ServedService | None = None
         self._failure = ""
         self._stopping = False
@@ -32,6 +38,7 @@ class Site:
             threading.Thread(target=self._load_or_tell, name="bentobatch-load", daemon=True).start()
         else:
             self._served = load()
+            loaded()
 
     def _load_or_tell(self) -> None:
         try:
@@ -42,6 +49,8 @@ class Site:
         except Exception:  # noqa: BLE001 - a bundle's code may raise anything, and this thread tells nobody
             _log.exception("the bundle could not be loaded")
             self._failure = "unexpected error"
+        else:
+            self._loaded()
 
     @property
     def served(self) -> ServedService:

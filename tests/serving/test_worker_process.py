@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bentobatch.serving.gunicorn_serving import once
 from tests.serving.ways import Answer, Way, process_way
 
 HERE = Path(__file__).parent
@@ -128,6 +129,15 @@ def test_without_preload_each_worker_loads_the_bundle(impatient: Way) -> None:
     """For models that do not outlive a fork."""
     found = asked(impatient)
     assert found["loaded_by"] == found["pid"] != impatient.process
+
+
+def test_the_url_is_told_by_the_first_worker_that_is_ready(tmp_path: Path, impatient: Way) -> None:
+    """And by no other: also one that comes for a worker that died would tell it."""
+    told: list[int] = []
+    for number in range(3):
+        once(str(tmp_path), lambda: told.append(number))()  # noqa: B023 - called here and now
+    assert told == [0]
+    assert "".join(impatient.output).count("http://") == 1
 
 
 def test_there_is_one_listener_and_no_other(two: Way) -> None:

@@ -134,6 +134,7 @@ def worker_way(bundle: str, options: Mapping[str, Any]) -> Iterator[Way]:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "bentobatch", "serve-gunicorn", bundle, "--port", "0", *flags]
     with process_way("worker", command, r"http://127\.0\.0\.1:(\d+)") as way:
+        assert way.get("/readyz").status == 200  # the URL is told when there is something to answer with
         yield way
 
 
