@@ -73,11 +73,13 @@ crash: $(STAMPS)/test ## kill runs at N instants and compare (N=1000; hours)
 	@BENTOBATCH_CRASH_KILLS=$(N) $(BIN)/python -m pytest tests/faults/test_crash.py
 
 ROUNDS ?= 5
-bench: $(STAMPS)/bench ## measure it beside hand-written loops (ROUNDS=5 ONLY=W1,W2; needs 12 GB of disk, an hour or two)
-	@$(BIN)/python tests/benchmarks/bench.py --rounds $(ROUNDS) --only "$(ONLY)"
+MEMORY ?= 1
+bench_options = --rounds $(ROUNDS) --memory-rounds $(MEMORY) --only "$(ONLY)"
+bench: $(STAMPS)/bench ## measure it beside hand-written loops (ROUNDS=5 MEMORY=1 ONLY=W1,W2; needs 12 GB of disk, an hour or two)
+	@$(BIN)/python tests/benchmarks/bench.py $(bench_options)
 
-bench-peers: $(STAMPS)/bench ## measure it beside other engines (ROUNDS=5 ONLY=W1,W2)
-	@$(BIN)/python tests/benchmarks/bench_peers.py --rounds $(ROUNDS) --only "$(ONLY)"
+bench-peers: $(STAMPS)/bench ## measure it beside other engines (ROUNDS=5 MEMORY=1 ONLY=W1,W2; ten minutes a round)
+	@$(BIN)/python tests/benchmarks/bench_peers.py $(bench_options)
 
 bench-scale: $(STAMPS)/bench ## measure it at large sizes, into docs/scaling.md (needs 35 GB of disk, half an hour)
 	@$(BIN)/python tests/benchmarks/scale.py all

@@ -139,9 +139,10 @@ def _stages(report: Mapping[str, Any]) -> str:
 def resume_words(found: Mapping[str, Any]) -> str:
     """What a resumed run took."""
     return (
-        f"{found['date'][:10]}: a run of {found['rows']:,} rows was killed (SIGKILL to its whole process group) with"
-        f" {found['reused']:.1%} of its splits finished, and started again: {found['resumed']:.2f} s. The whole run takes"
-        f" {found['whole']:.2f} s, one of 1,000 rows {found['start']:.2f} s. Medians of {found['rounds']} rounds.\n"
+        f"{found['date'][:10]}: a run of {found['rows']:,} rows (links to W1L's file) was killed (SIGKILL to its whole"
+        f" process group) with {found['reused']:.1%} of its splits finished, and started again: {found['resumed']:.2f} s."
+        f" The whole run takes {found['whole']:.2f} s, one of 1,000 rows {found['start']:.2f} s."
+        f" Medians of {found['rounds']} rounds.\n"
     )
 
 

@@ -176,7 +176,9 @@ def resume(sessions: Sessions) -> list[Target]:
     text = "resume of a run that is 99 % done ≤ start-up + 2 % of the run"
     if not allowed or not took:
         return [_most(sessions, "RESUME", text, 1, None, " s")]
-    share = f" (start-up {found['start']:.2f} s, run {found['whole']:.2f} s, {found['reused']:.1%} of the splits done)"
+    share = (
+        f", {allowed:.2f} s (start-up {found['start']:.2f} s, run {found['whole']:.2f} s, {found['reused']:.1%} done)"
+    )
     return [_most(sessions, "RESUME", text + share, allowed, took, " s")]
 
 
