@@ -58,7 +58,7 @@ class CsvRows:
         body = records.body()
         if b"\0" not in body and not len(records.malformed):
             try:
-                parsed = self._read(body, self._types, longest=records.longest())
+                parsed = self._read(body, self._types, longest=_longest(records, body))
             except pa.ArrowInvalid:
                 return self._parse_exactly(records)
             columns = {name: _cast(parsed[name], type) for name, type in self._types.items()}
@@ -92,6 +92,7 @@ class CsvRows:
                     delimiter=self._delimiter,
                     nulls=self._nulls,
                     quoted_nulls=not text,
+                    longest=longest,
                 )
         return columns
 
@@ -149,6 +150,11 @@ class CsvRows:
             if text not in self._nulls or (quoted and is_text(self._types[name])):
                 found[name] = text
         return found
+
+
+def _longest(records: Records, body: bytes) -> int | None:
+    """What ``read_fields`` is told of the longest row."""
+    return records.longest() if b'"' not in body or records.are_lines() else None
 
 
 def misshapen(records: Records, fields: int, delimiter: str) -> dict[int, str]:

@@ -86,8 +86,8 @@ def read_fields(
     longest: int | None = None,
 ) -> dict[str, Any]:
     """The columns in ``types`` of whole CSV records without a header, in the types of ``parsed_as``, not checked.
-    ``longest``: bytes of the longest record, line end included, where no quote stands in ``data``; where it is not told,
-    the records are parsed as one block: pyarrow 26 loses a quoted line end where a block ends in it.
+    ``longest``: bytes of the longest record, line end included, where no line end is quoted; where it is not told, the
+    records are parsed as one block: pyarrow 26 loses a quoted line end where a block ends in it.
 
     Raises:
         pyarrow.ArrowInvalid: a value does not parse, or a row has more or fewer fields than ``names``.

@@ -57,6 +57,16 @@ class Records:
         """The bytes from the start of a row to that of the next one, where that is most."""
         return int(np.diff(self.starts, append=self.ends[-1:]).max()) if len(self) else 0
 
+    def are_lines(self) -> bool:
+        """Whether each row is one line that LF ends, with no blank line between them."""
+        rows = len(self)
+        return (
+            rows > 0
+            and int(self.lines[-1] - self.lines[0]) == rows - 1
+            and b"\n" not in self.row(rows - 1)
+            and b"\r" not in self.body()
+        )
+
     def body(self) -> bytes:
         """The bytes from the first row's first to the last row's line end."""
         return self.data[self.starts[0] : self.ends[-1]] if len(self) else b""

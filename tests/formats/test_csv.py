@@ -536,13 +536,16 @@ def test_a_scan_holds_blocks_and_never_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("quoted", ["", ",", "end"])
+@pytest.mark.parametrize("blank", [False, True])
 def test_rows_are_the_same_however_many_of_them_are_parsed_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, quoted: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, quoted: str, blank: bool
 ) -> None:
-    """Blank lines and line ends in quotes may stand where pyarrow's own blocks end."""
-    texts = [f'"{index}{end}b"' if quoted and index % 3 == 0 else f"t{index}" for index in range(200)]
-    body = "".join(f"{index},{index / 8},{text}{end * (1 + index % 2)}" for index, text in enumerate(texts))
+    """Blank lines, and delimiters and line ends in quotes, may stand where pyarrow's own blocks end."""
+    inside = end if quoted == "end" else quoted
+    texts = [f'"{index}{inside}b"' if quoted and index % 3 == 0 else f"t{index}" for index in range(200)]
+    gaps = [end * (1 + index % 2 * blank) for index in range(200)]
+    body = "".join(f"{index},{index / 8},{text}{gaps[index]}" for index, text in enumerate(texts))
     file = write(tmp_path / "in.csv", f"id,x,text{end}{body}".encode())
     scan = CsvFormat().scan(file, ScanOptions())
     expected = [[index, index / 8, text.strip('"')] for index, text in enumerate(texts)]
