@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from bentobatch.adapters.base import LINE_COLUMN
 from bentobatch.adapters.matrix_batch import MatrixBatch
+from bentobatch.adapters.numpy_input import NumpyInput
 from bentobatch.adapters.settling import settle_column
 from bentobatch.errors import DataError
 from bentobatch.scorer import Scorer
 
 _MAX_KNOWN = 64
+_WIDEST = 1_000
+"""So many columns that no api has declared are remembered of a request that brings them."""
 
 
 class Rows:
@@ -82,6 +85,15 @@ class MatrixRows(Rows):
         return MatrixRows(self.matrix[start:stop], self.kind, self.headers)
 
 
+class MatrixColumns(NamedTuple):
+    """Columns whose rows may be taken in one array of float64: MatrixRows of the kind ``schema``, with values of ``names``
+    in their order. With ``only_floats`` float64 is declared for each, so that whole numbers become floats too."""
+
+    names: tuple[str, ...]
+    schema: pa.Schema
+    only_floats: bool
+
+
 class RequestColumns:
     """What the requests to one api must bring.
 
@@ -97,7 +109,7 @@ class RequestColumns:
         self._told = dict(types or {})
         self._known: list[pa.Schema] = []
         self._settled: list[pa.Schema] = []
-        self._matrix_kind: pa.Schema | None = None
+        self._matrices: dict[int | tuple[str, ...], MatrixColumns] = {}
 
     def settle(self, rows: pa.RecordBatch | pa.Table) -> Rows:
         """The rows in the columns of the api, in its order and its types; columns are matched by name.
@@ -117,28 +129,43 @@ class RequestColumns:
         arrays = [self._column(name, batch.column(name), types.get(name)) for name in names]
         return self._rows(arrays, names)
 
-    def settle_matrix(self, matrix: np.ndarray[Any, Any]) -> Rows:
-        """The rows of an array of float64, whose columns are ``names`` in their order; as ``settle``, and cheaper.
+    def matrix_columns(self, row: Any) -> MatrixColumns | None:
+        """How rows like this one, a list or an object of JSON, may be taken in one array of float64; None where not.
 
-        Only where ``takes_matrix``.
+        Where no columns are known they are those of the row: its keys, or else "0", "1"…
         """
-        if self._matrix_kind is None:
-            self._matrix_kind = self._same(pa.schema([pa.field(name, pa.float64()) for name in self.names or ()]))
-        return MatrixRows(matrix, self._matrix_kind)
+        if self.names is not None:
+            return self._matrix_of_names
+        if not self._matrix_of_any or not row:
+            return None
+        found = self._matrices.get(len(row) if type(row) is list else tuple(row))
+        return found if found is not None else self._new_matrix_columns(row)
+
+    def _new_matrix_columns(self, row: Any) -> MatrixColumns | None:
+        if len(self._matrices) == _MAX_KNOWN or len(row) > _WIDEST:
+            return None
+        names = tuple(map(str, range(len(row)))) if type(row) is list else tuple(row)
+        found = self._matrix_columns(names)
+        if found is not None:
+            self._matrices[len(row) if type(row) is list else names] = found
+        return found
 
     @cached_property
-    def takes_matrix(self) -> bool:
-        """Whether all columns are known, and float64 is a type that each may have as it is."""
-        if not self.names or not self.api.input.batch_only:
-            return False
-        types = {**self._told, **self.api.input.types_for(self.names)}
-        return all(types.get(name, pa.float64()) == pa.float64() for name in self.names)
+    def _matrix_of_names(self) -> MatrixColumns | None:
+        return self._matrix_columns(self.names) if self.names and self.api.input.batch_only else None
 
     @cached_property
-    def only_floats(self) -> bool:
-        """Whether float64 is declared for each column, so that whole numbers become floats too."""
-        types = {**self._told, **self.api.input.types_for(self.names or ())}
-        return self.takes_matrix and len(types) == len(self.names or ())
+    def _matrix_of_any(self) -> bool:
+        """Whether the adapter makes no more of rows with unknown columns than an array."""
+        adapter = self.api.input
+        return adapter.takes_matrix_batch and type(adapter).table_from_text is NumpyInput.table_from_text
+
+    def _matrix_columns(self, names: tuple[str, ...]) -> MatrixColumns | None:
+        types = {**self._told, **self.api.input.types_for(names)}
+        if any(types.get(name, pa.float64()) != pa.float64() for name in names):
+            return None
+        schema = self._same(pa.schema([pa.field(name, pa.float64()) for name in names]))
+        return MatrixColumns(names, schema, only_floats=all(name in types for name in names))
 
     def declared(self, names: Sequence[str]) -> dict[str, pa.DataType]:
         """The types that are declared or told for columns of these names, for readers of text.

@@ -25,11 +25,12 @@ from bentobatch.formats.csv_types import CsvTypes
 from bentobatch.formats.records import Records, UnclosedQuoteError, split_csv
 from bentobatch.formats.text_source import check_utf8
 from bentobatch.serving.call import RequestError
-from bentobatch.serving.columns import RequestColumns, Rows
+from bentobatch.serving.columns import MatrixColumns, MatrixRows, RequestColumns, Rows
 
 _COMMA = ord(",")
 _REQUEST = "the request"
 _EXACT = 2**53
+_ROWS = (list, dict)
 _MOST_FIELDS = 10_000
 _SPARE_CELLS = 1_000_000
 
@@ -45,11 +46,12 @@ def rows_of_json(content: bytes, adapter: InputAdapter, columns: RequestColumns,
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise DataError(f"the body is not JSON: {error}") from error
-    if columns.takes_matrix:
-        matrix = _matrix(value, columns)
+    known = columns.matrix_columns(value[0]) if type(value) is list and value and type(value[0]) in _ROWS else None
+    if known is not None:
+        matrix = _matrix(value, known)
         if matrix is not None:
             _bound(len(matrix), most)
-            return columns.settle_matrix(matrix)
+            return MatrixRows(matrix, known.schema)
     _bound_cells(value, len(content))
     names = columns.names
     if isinstance(adapter, TabularInput):
@@ -74,11 +76,9 @@ def _bound_cells(value: Any, size: int) -> None:
         )
 
 
-def _matrix(value: Any, columns: RequestColumns) -> np.ndarray[Any, Any] | None:
-    """The rows as float64, where they are lists or objects of floats alone and have the columns of the api; else None."""
+def _matrix(value: list[Any], columns: MatrixColumns) -> np.ndarray[Any, Any] | None:
+    """The rows as float64, where they are lists or objects of floats alone and have these columns; else None."""
     names = columns.names
-    if type(value) is not list or not value or names is None:
-        return None
     if type(value[0]) is dict:
         try:
             if any(len(row) != len(names) for row in value):

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 
 import bentobatch
-from bentobatch.adapters import ArrowInput, DataframeInput, JsonInput, StringInput
+from bentobatch.adapters import ArrowInput, DataframeInput, JsonInput, NumpyInput, StringInput
 from bentobatch.errors import DataError, ModelError
 from bentobatch.rows import BadRow
 from bentobatch.scorer import Scorer
-from bentobatch.serving.columns import RequestColumns, join_rows
+from bentobatch.serving.columns import MatrixRows, RequestColumns, Rows, join_rows
 from bentobatch.serving.scoring import Answer, join_answers
+from bentobatch.serving.tables import rows_of_json
 
 
 def columns(scorer_of: Any, input: Any, **options: Any) -> RequestColumns:
@@ -125,6 +126,47 @@ def test_strangers_cannot_fill_the_memory_with_schemas(scorer_of: Any) -> None:
     for number in range(200):
         assert every.settle(batch(**{f"x{number}": [1]})).batch.num_rows == 1
     assert len(every._known) == 64
+
+
+@pytest.mark.parametrize("dtype", [None, "float64"])
+@pytest.mark.parametrize(
+    ("body", "quick"),
+    [
+        (b"[[1.5, 2.5], [3.5, 4.5]]", True),
+        (b'[{"b": 1.5, "a": 2.5}, {"a": 4.5, "b": 3.5}]', True),
+        (b'[{"instances": 1.5}]', True),
+        (b'[{"a": 1.5}, {"b": 2.5}]', False),
+        (b'[{"a": 1.5}, {"a": 2.5, "b": 3.5}]', False),
+        (b"[[1.5, null]]", False),
+        (b"[[[1.5, 2.5]]]", False),
+        (b'[["1.5"]]', False),
+        (b'{"a": [1.5]}', False),
+        (b"[]", False),
+    ],
+)
+def test_columns_that_nobody_declared_are_read_alike_in_either_way(
+    scorer_of: Any, body: bytes, quick: bool, dtype: str | None
+) -> None:
+    """Rows of floats go straight into an array for NumpyInput; what that stands for is what the long way makes."""
+    adapter = NumpyInput(dtype=dtype)
+    every = columns(scorer_of, adapter)
+    found = rows_of_json(body, adapter, every, 10)
+    slow = columns(scorer_of, adapter).settle(adapter.table_from_text(body))
+    assert isinstance(found, MatrixRows) is quick
+    assert found.kind == slow.kind
+    assert found.batch.equals(slow.batch)
+    assert found.joins(every.settle(adapter.table_from_text(body)))
+
+
+def test_strangers_cannot_fill_the_memory_with_columns_of_arrays(scorer_of: Any) -> None:
+    """After so many different ones they are read the long way."""
+    adapter = NumpyInput()
+    every = columns(scorer_of, adapter)
+    found = [rows_of_json(b'[{"x%d": 1.5}]' % number, adapter, every, 10) for number in range(200)]
+    assert [rows.batch.schema.names for rows in found] == [[f"x{number}"] for number in range(200)]
+    assert sum(isinstance(rows, MatrixRows) for rows in found) == len(every._matrices) == 64
+    wide = rows_of_json(b"[[" + b"1.5," * 2_000 + b"1.5]]", adapter, columns(scorer_of, adapter), 10)
+    assert (wide.batch.num_columns, type(wide)) == (2_001, Rows)
 
 
 @pytest.mark.parametrize("adapter", [JsonInput(), StringInput()])
