@@ -1,9 +1,8 @@
-"""This module compares two bundles over one input: it runs both, as ``bentobatch run`` would, and puts the rows side by
-side.
+"""This module compares two bundles over one input: it scores the rows with both, and puts the results side by side.
 
-Each bundle gets the input as in a run of its own, with the columns and types that it declares, in child processes of its
-own, or in another environment. What the input gave is not handed from one to the other: a column that one model takes
-as text and the other as numbers would reach the second changed.
+Each bundle gets what it would get in a run of its own, the columns and types that it declares, in child processes of its
+own, or in another environment. The input is read once for both (see sides): what one model asks for is not what the
+other one sees, since each chunk is settled by the plan of its own side.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 from bentobatch import runs
 from bentobatch.comparison.cells import Tolerance, changed
 from bentobatch.comparison.outputs import Output
+from bentobatch.comparison.sides import SIDES, reads_once, score_apart, score_together
 from bentobatch.comparison.tallies import ColumnTally, pairs_of
 from bentobatch.engine.job import allowed_rows
 from bentobatch.engine.place import absolute, place_at
@@ -31,6 +32,8 @@ from bentobatch.errors import DataError, StorageError, UsageError
 from bentobatch.formats.write import part_writer
 
 _STATUS = "bentobatch_status"
+_HOW = frozenset(signature(runs.run_job).parameters) - {"job", "isolated", "on_progress"}
+"""The keywords that say how a job is run, and not what it is."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,11 @@ def compare(
     (from 0), the columns of ``keep``, both statuses and both predictions. ``tolerance`` is how far a number may move: an
     amount, or a share of the old value such as "0.1%". All other keywords are those of ``bentobatch.run`` that say what
     is read and how it is shared out. Rejects and discards are compared like other results, and have no limit.
+    ``isolated`` False, or the executor of a scheduler, makes two runs of it, one after the other.
 
     Raises:
         UsageError: the options make no sense, or the two sides have no prediction column in common.
-        DataError: the input changed between the two runs.
+        DataError: the input changed between two runs, or while it was read.
         BentobatchError: as ``bentobatch.run``.
     """
     started = time.monotonic()
@@ -104,21 +108,14 @@ def compare(
     target = None if output_file is None else _target(str(output_file), overwrite=overwrite)
     beside = None if target is None else os.path.dirname(target)
     with tempfile.TemporaryDirectory(prefix=".bentobatch-compare-", dir=beside) as folder:
-        reports: list[RunReport] = []
-        for side, bundle, called, env in (("old", old, api, old_env), ("new", new, new_api or api, new_env)):
-            report = runs.run(
-                bundle,
-                called,
-                output_file=Path(folder) / f"{side}.arrow",
-                status_column=_STATUS,
-                keep=keep if side == "old" else (),
-                env=env,
-                max_rejects=None,
-                isolated=isolated,
-                on_progress=on_progress,
-                **options,
-            )
-            reports.append(report)
+        reports = _score(
+            ((old, api, old_env), (new, new_api or api, new_env)),
+            Path(folder),
+            isolated=isolated,
+            keep=keep,
+            on_progress=on_progress,
+            **options,
+        )
         outputs = (Output(Path(folder) / "old.arrow"), Output(Path(folder) / "new.arrow"))
         if outputs[0].rows != outputs[1].rows:
             raise DataError(
@@ -139,6 +136,34 @@ def compare(
         output=None if output_file is None else str(output_file),
         seconds={**seconds, "total": round(time.monotonic() - started, 3)},
     )
+
+
+def _score(
+    sides: Sequence[tuple[str | Path, str, str | Path | None]],
+    folder: Path,
+    *,
+    isolated: bool,
+    on_progress: Callable[[Progress], None] | None,
+    **options: Any,
+) -> list[RunReport]:
+    """Score the input with each of ``sides``: a bundle, its api and environment. Outputs are ``old.arrow``, ``new.arrow``."""
+    how = {name: options.pop(name) for name in _HOW if name in options}
+    how["on_progress"] = on_progress
+    jobs = [
+        runs.make_job(
+            bundle,
+            called,
+            output_file=folder / f"{side}.arrow",
+            status_column=_STATUS,
+            env=env,
+            max_rejects=None,
+            **options,
+        )
+        for side, (bundle, called, env) in zip(SIDES, sides, strict=True)
+    ]
+    if reads_once(how.get("executor", "auto"), isolated=isolated):
+        return score_together(jobs, folder, **how)
+    return score_apart(jobs, isolated=isolated, **how)
 
 
 class _Sides:

@@ -38,7 +38,8 @@ class BatchJob:
     the plan whose lost rows are scored again; ``runs.redrive`` makes such a job. ``env`` is the environment that workers
     run in (see environments.choosing), None the one of their leader; what is installed there, and not this text, is part
     of the plan id. ``device`` is where models that can lie on a GPU are loaded, None what the worker's environment says
-    (see devices.py); the kind of device that they came to lie on is part of the plan id (see model_devices).
+    (see devices.py); the kind of device that they came to lie on is part of the plan id (see model_devices). ``reading``
+    is where a process reads the input for this job and another one (see shared_reading), None where workers do.
     """
 
     bundle: str
@@ -75,6 +76,7 @@ class BatchJob:
     redrive: str | None = None
     env: str | None = None
     device: str | None = None
+    reading: str | None = None
 
     def __post_init__(self) -> None:
         if [bool(self.inputs), bool(self.input_files), bool(self.named_files)].count(True) != 1:
@@ -130,7 +132,7 @@ class BatchJob:
         """A digest of the options that change values or their place, and of what planning settled."""
         silent = {"bundle", "bundle_tag", "max_rejects", "max_discards", "rejects_file", "overwrite", "state_dir"}
         silent |= {"expect", "only_new"}
-        silent |= {"allow_pickle", "env", "device"}
+        silent |= {"allow_pickle", "env", "device", "reading"}
         options = {name: value for name, value in self.to_json().items() if name not in silent}
         return digest_of({"options": options, "settled": settled})
 

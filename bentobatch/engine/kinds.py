@@ -1,4 +1,4 @@
-"""This module chooses how a job is planned, scored and committed: as a whole, as an addition, or as a redrive."""
+"""This module chooses how a job is planned, scored and committed: as a whole, as one of two, as an addition, as a redrive."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bentobatch.engine.plan import Plan
 from bentobatch.engine.planning import Planner
 from bentobatch.engine.redrive import RedriveCommit, RedriveRun
 from bentobatch.engine.redrive_plan import RedrivePlanner
+from bentobatch.engine.shared_reading import SharedPlanner, SharedRun
 from bentobatch.engine.split_run import SplitRun
 from bentobatch.service.core import ServiceCore
 
@@ -25,13 +26,15 @@ def planner_of(
     doing: Callable[[str], None] | None = None,
 ) -> Planner:
     """The planner of a job."""
-    kind = RedrivePlanner if job.redrive is not None else OnlyNewPlanner if job.only_new else Planner
+    plain = Planner if job.reading is None else SharedPlanner
+    kind = RedrivePlanner if job.redrive is not None else OnlyNewPlanner if job.only_new else plain
     return kind(job, service, storage_options=storage_options, doing=doing)
 
 
 def split_run_of(plan: Plan) -> type[SplitRun]:
     """What scores a split of a plan."""
-    return SplitRun if plan.job.redrive is None else RedriveRun
+    plain = SplitRun if plan.job.reading is None else SharedRun
+    return plain if plan.job.redrive is None else RedriveRun
 
 
 def commit_of(plan: Plan, *, storage_options: Mapping[str, Any] | None = None, lease: Fence | None = None) -> Commit:

@@ -40,6 +40,7 @@ def test_the_job_gets_every_option_it_has() -> None:
         "input_files",
         "allow_pickle",
         "redrive",
+        "reading",
     }
     names = {option.name for option in OPTIONS}
     assert set(inspect.signature(BatchJob).parameters) - resolved_by_runs <= names
