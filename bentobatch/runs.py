@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -362,7 +362,7 @@ def run_split(plan: Plan, index: int, *, storage_options: Mapping[str, Any] | No
     """
     session = _session(plan.job, storage_options)
     session.use_plan(plan)
-    receipt: dict[str, Any] = dict(vars(session.run_split(index)))
+    receipt: dict[str, Any] = asdict(session.run_split(index))
     return receipt
 
 

@@ -81,11 +81,27 @@ class Commit(Staging):
         if any(receipt.boot is not None for receipt in receipts) and isinstance(self.store, LocalStore):
             sync_disk(self.store.root)  # small parts were left to the system so far
         staged = self._stage()
+        text = self._record(staged, receipts, rejects)
+        receipts.clear()  # there may be a million, and the record has what they tell
+        record: dict[str, Any] = json.loads(text)  # the same to this caller and to later readers
+        # the intent: if the process dies right after the output appeared, the next run knows it by its identity
+        self._write_record(record)
+        self._fence()
+        self._publish_rejects(rejects)
+        self._publish(staged, seen)
+        if record["identity"] is None:
+            record["identity"] = identity(self.place, self.storage_options)
+            self._write_record(record)
+        self._finish(record, siblings=True)
+        return record
+
+    def _record(self, staged: Path, receipts: list[Receipt], rejects: Path | None) -> str:
+        """The record of the commit as JSON."""
         record: dict[str, Any] = {
             "plan_id": self.plan.plan_id,
             "rows": self.rows,
-            "rejected": rejected,
-            "discarded": discarded,
+            "rejected": sum(receipt.rejected for receipt in receipts),
+            "discarded": sum(receipt.discarded for receipt in receipts),
             "rejects_file": self.place.rejects if rejects else None,
             "identity": self._identity(staged),
             "stale": self.bucket.stale(self._part_names()) if self.bucket and not self.place.single else [],
@@ -98,17 +114,7 @@ class Commit(Staging):
             "seconds": _summed(receipts),
             "time": time.time(),
         }
-        record = json.loads(json.dumps(self._with_earlier(record)))  # the same to this caller and to later readers
-        # the intent: if the process dies right after the output appeared, the next run knows it by its identity
-        self._write_record(record)
-        self._fence()
-        self._publish_rejects(rejects)
-        self._publish(staged, seen)
-        if record["identity"] is None:
-            record["identity"] = identity(self.place, self.storage_options)
-            self._write_record(record)
-        self._finish(record, siblings=True)
-        return record
+        return json.dumps(self._with_earlier(record))
 
     def _fence(self) -> None:
         """Raise LockedError if another run has taken over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ MOST_DEATHS = 3
 """A split that killed so many workers is scored piece by piece from then on, until the fatal row is found."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a commit holds all of them
 class Receipt:
     """Proof that a split is finished; written after its part. Counts are rows, ``seconds`` has read, model and write,
     ``columns`` the counts of the output's columns (see ``expectations.counts_to_json``), ``checksum`` is the CRC-32 of the
@@ -40,7 +41,12 @@ class Receipt:
     @classmethod
     def from_bytes(cls, data: bytes) -> Receipt:
         """The receipt that ``to_bytes`` wrote."""
-        return cls(**json.loads(data))
+        return cls(**json.loads(data, object_pairs_hook=_with_shared_names))
+
+
+def _with_shared_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names are the same strings as in any other, of which a commit may hold a million."""
+    return {sys.intern(name): value for name, value in pairs}
 
 
 @dataclass
