@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -47,7 +48,7 @@ def measure_resume(size: Size, *, rounds: int, tell: Callable[[str], None] = pri
         took["whole"].append(one_run(run, log).wall)
         took["start"].append(one_run(start, log).wall)
         start.fresh()
-        killed_at(run, max(1, int(DONE * splits)))
+        killed_at(run, max(1, min(splits - 1, math.ceil(DONE * splits))))
         resumed = resumed_run(run, log)
         checks.check(run.output, expected)
         told = run.told()
