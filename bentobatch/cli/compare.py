@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bentobatch.cli.logs import LOG_FORMATS, Messages, logging_to
-from bentobatch.cli.options import debug_option, reading_options
+from bentobatch.cli.logs import Messages
+from bentobatch.cli.options import debug_option, options_of_run, reading_options
 from bentobatch.cli.parameters import GroupedOption, RunCommand
-from bentobatch.cli.progress import ProgressDisplay
 from bentobatch.cli.run import take_named
-from bentobatch.cli.signals import stop_on_signals
-from bentobatch.cli.streams import stdout_for_results_only, stray_lines_as_events
+from bentobatch.cli.surroundings import surroundings
 from bentobatch.cli.text import printable, printable_values
-from bentobatch.engine.stop import Stopped
 from bentobatch.errors import TooManyChangesError, UsageError
 
 if TYPE_CHECKING:
     from bentobatch.comparison.comparing import Comparison
 
 _option = partial(click.option, cls=GroupedOption, group="Comparison")
-_work = partial(click.option, cls=GroupedOption, group="Work")
-_messages = partial(click.option, cls=GroupedOption, group="Messages")
 _SHOWN_CLASSES = 20
 
 
@@ -66,23 +59,8 @@ _SHOWN_CLASSES = 20
     show_default=True,
     help="How the comparison is printed to stdout.",
 )
-@_work("--workers", type=click.IntRange(min=1), metavar="COUNT", help="Splits at a time.  [default: by the machine]")
-@_work(
-    "--split-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Seconds after which the worker of one split counts as hung.  [default: no limit]",
-)
-@_work("--trust", is_flag=True, help="Take a bundle from a URL without its digest pinned; its code is run.")
-@_work("--no-pickle", is_flag=True, help="Refuse bundles whose models are pickles, which run code when loaded.")
-@_messages(
-    "--log-format",
-    type=click.Choice(LOG_FORMATS),
-    default="text",
-    show_default=True,
-    help="How stderr is written: lines for people, or one JSON object a line.",
-)
-@_messages("--quiet", is_flag=True, help="No progress on stderr: warnings and errors only.")
+@options_of_run("--workers", "--split-timeout", "--trust", "--no-pickle", group="Work")
+@options_of_run("--log-format", "--quiet")
 @debug_option
 def compare_command(old: str, new: str, api: str, **options: Any) -> None:
     """Score one input with the bundles OLD and NEW, and tell which rows changed and how each prediction shifted.
@@ -92,25 +70,12 @@ def compare_command(old: str, new: str, api: str, **options: Any) -> None:
     messages = Messages(sys.stderr, options.pop("log_format"))
     quiet, debug, shown = options.pop("quiet"), options.pop("debug"), options.pop("shown")
     limit = options.pop("max_changed")
-    display = ProgressDisplay(messages, quiet=quiet)
-    with ExitStack() as stack:
-        # as in ``run``: the streams are the last to be restored
-        stack.enter_context(stray_lines_as_events(messages))
-        stack.enter_context(stdout_for_results_only())
-        stack.enter_context(logging_to(messages, quiet=quiet, debug=debug))
-        stack.enter_context(stop_on_signals())
-        stack.callback(display.close)
-        try:
-            from bentobatch.comparison.comparing import compare  # here, since --help must not pay for what it imports
-            from bentobatch.engine.job import allowed_rows
+    with surroundings(messages, quiet=quiet, debug=debug, when_stopped="nothing was written") as display:
+        from bentobatch.comparison.comparing import compare  # here, since --help must not pay for what it imports
+        from bentobatch.engine.job import allowed_rows
 
-            allowed_rows(limit, 0, option="max_changed")
-            found = compare(old, new, api, **_arguments(options), isolated=True, on_progress=display)
-        except Stopped as stopped:
-            display.close()
-            words = f"stopped by {signal.Signals(stopped.signum).name}; nothing was written"
-            messages.event("error", words, exit_code=128 + stopped.signum)
-            raise click.exceptions.Exit(128 + stopped.signum) from stopped
+        allowed_rows(limit, 0, option="max_changed")
+        found = compare(old, new, api, **_arguments(options), isolated=True, on_progress=display)
         display.close()
         if shown == "json":
             click.echo(json.dumps(printable_values(found.to_json()), ensure_ascii=False))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import partial
 
 import click
 
 from bentobatch.cli.logs import LOG_FORMATS
 from bentobatch.cli.parameters import (
-    GroupedOption,
+    DeclaredOption,
+    F,
     delimiter,
     joined,
     named_input,
@@ -33,18 +35,10 @@ METRICS_HELP = (
     " bundle and api.  [default: the environment's BENTOBATCH_METRICS_FILE]"
 )
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def debug_option(function: F) -> F:
-    """--debug, which every command has; ``main`` reads it from the command line, since errors may come before."""
-    return click.option(
-        "--debug",
-        is_flag=True,
-        cls=GroupedOption,
-        group="Messages",
-        help="Show the traceback of an error, and detailed log lines.",
-    )(function)
+debug_option = DeclaredOption.of(
+    "Messages", "--debug", is_flag=True, help="Show the traceback of an error, and detailed log lines."
+)
+"""--debug, which every command has; ``main`` reads it from the command line, since errors may come before."""
 
 
 def run_options(function: F) -> F:
@@ -63,14 +57,22 @@ def reading_options(function: F) -> F:
     return function
 
 
-def _in_group(group: str) -> Callable[..., Callable[[Any], Any]]:
-    def option(*declarations: str, **attributes: Any) -> Callable[[Any], Any]:
-        return click.option(*declarations, cls=GroupedOption, group=group, **attributes)
+def options_of_run(*flags: str, group: str | None = None) -> Callable[[F], F]:
+    """Those options of ``bentobatch run`` that have these flags, in this order, for a command that takes them as well, under
+    its own heading ``group`` (None: that of ``run``)."""
+    known = {
+        each.flags[0]: each for each in (*_WORK, *_LIMITS, *_INPUT, *_MESSAGES) if isinstance(each, DeclaredOption)
+    }
 
-    return option
+    def decorate(function: F) -> F:
+        for option in reversed([known[flag] for flag in flags]):
+            function = (option if group is None else replace(option, group=group))(function)
+        return function
+
+    return decorate
 
 
-_input = _in_group("Input")
+_input = partial(DeclaredOption.of, "Input")
 _INPUT = (
     _input(
         "--input",
@@ -134,7 +136,7 @@ _INPUT = (
     ),
 )
 
-_columns = _in_group("Columns")
+_columns = partial(DeclaredOption.of, "Columns")
 _CHOSEN = (
     _columns(
         "--features",
@@ -164,7 +166,7 @@ _CHOSEN = (
 )
 _COLUMNS = (*_CHOSEN, _columns("--keep-all", is_flag=True, help="Carry all input columns into the output."))
 
-_output = _in_group("Output")
+_output = partial(DeclaredOption.of, "Output")
 _OUTPUT = (
     _output(
         "--output-file",
@@ -202,7 +204,7 @@ _OUTPUT = (
     ),
 )
 
-_limits = _in_group("Limits")
+_limits = partial(DeclaredOption.of, "Limits")
 _LIMITS = (
     _limits(
         "--max-rejects",
@@ -233,7 +235,7 @@ _LIMITS = (
     ),
 )
 
-_work = _in_group("Work")
+_work = partial(DeclaredOption.of, "Work")
 _WORK = (
     _work(
         "--executor",
@@ -328,7 +330,7 @@ _WORK = (
     _work("--dry-run", is_flag=True, help="Show the plan (files, splits, features, columns, rows) and score nothing."),
 )
 
-_messages = _in_group("Messages")
+_messages = partial(DeclaredOption.of, "Messages")
 _MESSAGES = (
     _messages("--report", metavar="FILE", help="Write the report of the run as JSON.  [default: none]"),
     _messages("--metrics-file", metavar="FILE.prom", help=METRICS_HELP),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -92,6 +95,24 @@ class GroupedOption(click.Option):
         super().__init__(*args, **attributes)
         self.group = group
         self.several = several
+
+
+@dataclass(frozen=True)
+class DeclaredOption:
+    """An option as it is declared once, for every command that has it: a decorator."""
+
+    group: str
+    flags: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, group: str, *flags: str, **attributes: Any) -> DeclaredOption:
+        """As ``click.option`` is called, with the heading before."""
+        return cls(group, flags, attributes)
+
+    def __call__(self, function: F) -> F:
+        """Add the option to a command's function."""
+        return click.option(*self.flags, cls=GroupedOption, group=self.group, **self.attributes)(function)
 
 
 class RunCommand(click.Command):

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bentobatch.cli.logs import LOG_FORMATS, Messages, logging_to
-from bentobatch.cli.options import METRICS_HELP, debug_option
-from bentobatch.cli.parameters import GroupedOption, RunCommand, storage_option
-from bentobatch.cli.progress import ProgressDisplay
+from bentobatch.cli.logs import Messages
+from bentobatch.cli.options import debug_option, options_of_run
+from bentobatch.cli.parameters import GroupedOption, RunCommand
 from bentobatch.cli.run import check_report_file, show_report, write_report
-from bentobatch.cli.signals import stop_on_signals
-from bentobatch.cli.streams import stdout_for_results_only, stray_lines_as_events
+from bentobatch.cli.surroundings import surroundings
 from bentobatch.engine.redrive_job import AS_PARENT
-from bentobatch.engine.stop import Stopped
 
 _option = partial(click.option, cls=GroupedOption, group="Options")
 
@@ -27,7 +22,7 @@ _option = partial(click.option, cls=GroupedOption, group="Options")
 @click.command("redrive", cls=RunCommand, short_help="Score an output's rejected rows again.")
 @click.argument("output")
 @_option("--bundle", metavar="BUNDLE", help="Who scores them.  [default: the bundle that made OUTPUT, as it is now]")
-@_option("--trust", is_flag=True, help="Take a bundle from a URL without a pinned digest.")
+@options_of_run("--trust", group="Options")
 @_option(
     "--env",
     metavar="current|bundle|PATH",
@@ -53,37 +48,16 @@ _option = partial(click.option, cls=GroupedOption, group="Options")
     show_default=True,
     help="Who scores the splits: auto, inline, threads or processes.",
 )
-@_option("--workers", type=click.IntRange(min=1), metavar="COUNT", help="Splits at a time.  [default: by the machine]")
-@_option(
-    "--split-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Seconds after which the worker of one split counts as hung.  [default: no limit]",
-)
+@options_of_run("--workers", "--split-timeout", group="Options")
 @_option(
     "--resume/--restart",
     default=True,
     help="Go on from the finished splits of an earlier redrive that was stopped, or forget them.  [default: --resume]",
 )
 @_option("--state-dir", metavar="DIR", help="That of the run that made OUTPUT.  [default: beside OUTPUT]")
-@_option(
-    "--storage-option",
-    "storage_options",
-    type=storage_option,
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An option of the file system of URLs (repeatable), such as a key. It is stored and logged nowhere.",
-)
+@options_of_run("--storage-option", group="Options")
 @_option("--report", metavar="FILE", help="Write the report of the redrive as JSON.  [default: none]")
-@_option("--metrics-file", metavar="FILE.prom", help=METRICS_HELP)
-@_option(
-    "--log-format",
-    type=click.Choice(LOG_FORMATS),
-    default="text",
-    show_default=True,
-    help="How stderr is written: lines for people, or one JSON object a line.",
-)
-@_option("--quiet", is_flag=True, help="No progress and no report on stderr: warnings and errors only.")
+@options_of_run("--metrics-file", "--log-format", "--quiet", group="Options")
 @debug_option
 def redrive_command(output: str, **options: Any) -> None:
     """Score the rejected and discarded rows of OUTPUT again, after the model or the data was mended, and merge them.
@@ -98,27 +72,14 @@ def redrive_command(output: str, **options: Any) -> None:
     options["storage_options"] = dict(options["storage_options"]) or None
     if options["env"] is None:
         del options["env"]  # the default is not "current"
-    display = ProgressDisplay(messages, quiet=quiet)
-    with ExitStack() as stack:
-        # as in ``run``: the streams are the last to be restored
-        stack.enter_context(stray_lines_as_events(messages))
-        stack.enter_context(stdout_for_results_only())
-        stack.enter_context(logging_to(messages, quiet=quiet, debug=debug))
-        stack.enter_context(stop_on_signals())
-        stack.callback(display.close)
-        try:
-            check_report_file(report_file, output)
-            from bentobatch import runs  # here, since --help must not pay for what it imports
+    when_stopped = "the output is as it was, and the same command goes on"
+    with surroundings(messages, quiet=quiet, debug=debug, when_stopped=when_stopped) as display:
+        check_report_file(report_file, output)
+        from bentobatch import runs  # here, since --help must not pay for what it imports
 
-            report = runs.redrive(output, **options, isolated=True, on_progress=display)
-            if report_file is not None:
-                write_report(report, Path(report_file))
-        except Stopped as stopped:
-            display.close()
-            name = signal.Signals(stopped.signum).name
-            words = f"stopped by {name}; the output is as it was, and the same command goes on"
-            messages.event("error", words, exit_code=128 + stopped.signum)
-            raise click.exceptions.Exit(128 + stopped.signum) from stopped
+        report = runs.redrive(output, **options, isolated=True, on_progress=display)
+        if report_file is not None:
+            write_report(report, Path(report_file))
         display.close()
         if not quiet:
             show_report(report, messages)
