@@ -1,4 +1,7 @@
-"""This module chooses how a job is planned, scored and committed: as a whole, as one of two, as an addition, as a redrive."""
+"""This module chooses how a job is planned, scored and committed: as a whole, as one of two, as an addition, as a redrive.
+
+All but the first are imported where they are asked for: most workers start sooner without them.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,8 @@ from typing import Any
 from bentobatch.engine.commits import Commit
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.lease import Fence
-from bentobatch.engine.only_new import OnlyNewCommit, OnlyNewPlanner
 from bentobatch.engine.plan import Plan
 from bentobatch.engine.planning import Planner
-from bentobatch.engine.redrive import RedriveCommit, RedriveRun
-from bentobatch.engine.redrive_plan import RedrivePlanner
-from bentobatch.engine.shared_reading import SharedPlanner, SharedRun
 from bentobatch.engine.split_run import SplitRun
 from bentobatch.service.core import ServiceCore
 
@@ -26,18 +25,50 @@ def planner_of(
     doing: Callable[[str], None] | None = None,
 ) -> Planner:
     """The planner of a job."""
-    plain = Planner if job.reading is None else SharedPlanner
-    kind = RedrivePlanner if job.redrive is not None else OnlyNewPlanner if job.only_new else plain
-    return kind(job, service, storage_options=storage_options, doing=doing)
+    return _planner_type(job)(job, service, storage_options=storage_options, doing=doing)
+
+
+def _planner_type(job: BatchJob) -> type[Planner]:
+    if job.redrive is not None:
+        from bentobatch.engine.redrive_plan import RedrivePlanner
+
+        return RedrivePlanner
+    if job.only_new:
+        from bentobatch.engine.only_new import OnlyNewPlanner
+
+        return OnlyNewPlanner
+    if job.reading is not None:
+        from bentobatch.engine.shared_reading import SharedPlanner
+
+        return SharedPlanner
+    return Planner
 
 
 def split_run_of(plan: Plan) -> type[SplitRun]:
     """What scores a split of a plan."""
-    plain = SplitRun if plan.job.reading is None else SharedRun
-    return plain if plan.job.redrive is None else RedriveRun
+    if plan.job.redrive is not None:
+        from bentobatch.engine.redrive import RedriveRun
+
+        return RedriveRun
+    if plan.job.reading is not None:
+        from bentobatch.engine.shared_reading import SharedRun
+
+        return SharedRun
+    return SplitRun
 
 
 def commit_of(plan: Plan, *, storage_options: Mapping[str, Any] | None = None, lease: Fence | None = None) -> Commit:
     """The commit of a plan."""
-    kind = RedriveCommit if plan.job.redrive is not None else Commit if plan.parent is None else OnlyNewCommit
-    return kind(plan, storage_options=storage_options, lease=lease)
+    return _commit_type(plan)(plan, storage_options=storage_options, lease=lease)
+
+
+def _commit_type(plan: Plan) -> type[Commit]:
+    if plan.job.redrive is not None:
+        from bentobatch.engine.redrive import RedriveCommit
+
+        return RedriveCommit
+    if plan.parent is not None:
+        from bentobatch.engine.only_new import OnlyNewCommit
+
+        return OnlyNewCommit
+    return Commit
