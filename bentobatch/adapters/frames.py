@@ -18,7 +18,10 @@ import pyarrow.compute as pc
 
 from bentobatch.adapters.declared import Declared
 
-_FLOATS = pa.float64()
+_NUMBERS = frozenset(
+    (pa.float64(), pa.float32(), *(getattr(pa, f"{sign}int{bits}")() for sign in ("", "u") for bits in (8, 16, 32, 64)))
+)
+"""Types whose columns, without a null, are numpy's as they are."""
 
 
 def frame_of(batch: pa.RecordBatch, declared: Sequence[Declared | None] = ()) -> Any:
@@ -29,8 +32,8 @@ def frame_of(batch: pa.RecordBatch, declared: Sequence[Declared | None] = ()) ->
     Python objects, date-times keep unit and zone. ``declared`` says by position what else was asked for.
     """
     as_they_are = all(each is None or each.pandas is None for each in declared)
-    if as_they_are and batch.num_columns and all(map(_is_plain, batch.columns)):
-        return _frame_of_floats(batch)
+    if as_they_are and _is_matrix(batch):
+        return _frame_of_matrix(batch)
     index = pd.RangeIndex(batch.num_rows)
     wanted = list(declared) or [None] * batch.num_columns
     values = {
@@ -40,14 +43,18 @@ def frame_of(batch: pa.RecordBatch, declared: Sequence[Declared | None] = ()) ->
     return pd.DataFrame(values, index=index, columns=pd.Index(list(values), dtype="str") if not values else None)
 
 
-def _is_plain(array: pa.Array) -> bool:
-    return array.type == _FLOATS and not array.null_count
+def _is_matrix(batch: pa.RecordBatch) -> bool:
+    """Whether all columns are numbers of one type, none of them null."""
+    if not batch.num_columns:
+        return False
+    kind = batch.schema.field(0).type
+    return kind in _NUMBERS and all(array.type == kind and not array.null_count for array in batch.columns)
 
 
-def _frame_of_floats(batch: pa.RecordBatch) -> Any:
-    """The same where all columns are float64, as online. The names' Index keeps what is found out about it for the next
-    frame: with 64 x 20 values pandas and scikit-learn spend 0.6 ms less on such a frame."""
-    block = np.empty((batch.num_columns, batch.num_rows))
+def _frame_of_matrix(batch: pa.RecordBatch) -> Any:
+    """The same of a matrix, as online and of thousands of columns. The names' Index keeps what is found out about it for
+    the next frame: with 64 x 20 values pandas and scikit-learn spend 0.6 ms less on such a frame."""
+    block = np.empty((batch.num_columns, batch.num_rows), batch.schema.field(0).type.to_pandas_dtype())
     for place, column in enumerate(batch.columns):
         block[place] = column.to_numpy()
     return pd.DataFrame(block.T, columns=_names(tuple(batch.schema.names)).copy(), copy=False)

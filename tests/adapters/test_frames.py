@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -200,15 +201,37 @@ def _timed(work):
     return time.perf_counter() - begin
 
 
-def test_a_frame_of_floats_alone_is_what_it_would_be_beside_other_columns() -> None:
+_FLOATS = {"b": [1.5, float("nan"), 0.0], "a": [float("inf"), 2.0, -0.0]}
+_COUNTS = {"b": [1, 2, 0], "a": [100, 2, 7]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.float64(), _FLOATS),
+        (pa.float32(), _FLOATS),
+        (pa.int64(), _COUNTS),
+        (pa.uint8(), _COUNTS),
+        (pa.int8(), _COUNTS),
+    ],
+    ids=str,
+)
+def test_a_frame_of_one_type_alone_is_what_it_would_be_beside_other_columns(
+    kind: Any, values: dict[str, list[Any]]
+) -> None:
     """The short way for it gives the same values, names, index and memory, all of the frame's own."""
-    values = {"b": [1.5, float("nan"), 0.0], "a": [float("inf"), 2.0, -0.0]}
-    short = frame_of(pa.record_batch({name: pa.array(column, from_pandas=False) for name, column in values.items()}))
-    long = frame_of(pa.record_batch({**values, "c": [1, 2, 3]}))[["b", "a"]].copy()
+
+    def matrix() -> Any:
+        return pa.record_batch({name: pa.array(column, kind, from_pandas=False) for name, column in values.items()})
+
+    short = frame_of(matrix())
+    long = frame_of(pa.record_batch({**dict(zip("ba", matrix().columns, strict=True)), "c": ["x", "y", "z"]}))[
+        ["b", "a"]
+    ].copy()
     pd.testing.assert_frame_equal(short, long, check_exact=True)
     assert short.columns.dtype == long.columns.dtype
     assert short.to_numpy().strides == long.to_numpy().strides
     short.columns.name = "mine"
-    short.loc[0, "a"] = 7.0
-    again = frame_of(pa.record_batch({name: pa.array(column, from_pandas=False) for name, column in values.items()}))
-    assert (again.columns.name, again.loc[0, "a"]) == (None, float("inf"))
+    short.loc[0, "a"] = 7
+    again = frame_of(matrix())
+    assert (again.columns.name, again.loc[0, "a"]) == (None, values["a"][0])
