@@ -53,9 +53,17 @@ class _Column:
     def __init__(self) -> None:
         self.kinds: set[str] = set()
         self.far = False  # a date or a time that timestamp[ns] cannot hold
+        self._seen = (0, False)
+        self._type: Any = pa.null()
 
     @property
     def type(self) -> Any:
+        seen = (len(self.kinds), self.far)  # kinds are never taken away
+        if seen != self._seen:
+            self._seen, self._type = seen, self._widest()
+        return self._type
+
+    def _widest(self) -> Any:
         if not self.kinds:
             return pa.null()
         for kinds, type in _MIXTURES:
