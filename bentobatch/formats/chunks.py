@@ -130,7 +130,8 @@ def pour(batches: Iterator[Any], file: InputFile, piece: Range, plan: ReadPlan) 
             continue
         part = batch.slice(skip, left)
         skip, left = 0, left - part.num_rows
-        for within in _within(part, plan.chunk_bytes):  # before dictionaries are unfolded
+        folded = _has_dictionaries(part.schema)
+        for within in _within(part, plan.chunk_bytes, folded):  # before dictionaries are unfolded
             try:
                 checked, invalid = _checked(within)
                 settled, bad = cast_batch(_with_constants(checked, constants), plan.schema)
@@ -204,15 +205,18 @@ class Cutter:
         self._bad: list[BadRow] = []
         self._rows = 0
         self._bytes = 0
+        self._folded = _has_dictionaries(plan.schema)
+        narrow = enumerate(plan.schema if self._folded else ())
+        self._narrow = [i for i, field in narrow if pa.types.is_dictionary(field.type) and _index_bits(field.type) < 32]
 
     def add(self, batch: Any, bad: Sequence[BadRow]) -> Iterator[Chunk]:
         """Put rows in; the chunks that are full by that."""
         offset, pending = 0, list(bad)
-        for part in _within(batch, self._plan.chunk_bytes):
+        for part in _within(batch, self._plan.chunk_bytes, self._folded):
             done = 0
             while done < part.num_rows:
                 head = part.slice(done, self._plan.chunk_rows - self._rows)
-                size = _size(head)
+                size = _size(head, self._folded)
                 if self._rows and (self._bytes + size > self._plan.chunk_bytes or not self._joins(head)):
                     yield from self.flush()
                     continue
@@ -226,16 +230,15 @@ class Cutter:
 
     def _joins(self, batch: Any) -> bool:
         """Whether the dictionaries of ``batch``, put together with those held, can be counted by their index type."""
-        for index, field in enumerate(self._plan.schema):
-            if pa.types.is_dictionary(field.type) and field.type.index_type.bit_width < 32:
-                columns = [held.column(index) for held in (*self._held, batch)]
-                entries = sum(
-                    len(column.dictionary)
-                    for place, column in enumerate(columns)
-                    if place == 0 or not column.dictionary.equals(columns[place - 1].dictionary)
-                )
-                if entries >= 1 << (field.type.index_type.bit_width - 1):
-                    return False
+        for index in self._narrow:
+            columns = [held.column(index) for held in (*self._held, batch)]
+            entries = sum(
+                len(column.dictionary)
+                for place, column in enumerate(columns)
+                if place == 0 or not column.dictionary.equals(columns[place - 1].dictionary)
+            )
+            if entries >= 1 << (_index_bits(self._plan.schema.field(index).type) - 1):
+                return False
         return True
 
     def flush(self) -> Iterator[Chunk]:
@@ -259,32 +262,42 @@ def _joined(batches: list[Any], rows: int, schema: Any) -> Any:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _within(batch: Any, limit: int) -> Iterator[Any]:
-    """``batch`` in halves, and their halves, until each is within ``limit`` bytes or is one row."""
-    if batch.num_rows < 2 or _fits(batch, limit):
+def _has_dictionaries(schema: Any) -> bool:
+    return any(map(pa.types.is_dictionary, schema.types))
+
+
+def _index_bits(dictionary: Any) -> int:
+    return int(dictionary.index_type.bit_width)
+
+
+def _within(batch: Any, limit: int, folded: bool) -> Iterator[Any]:
+    """``batch`` in halves, and their halves, until each is within ``limit`` bytes or is one row. ``folded``
+    (it has dictionaries) is asked once for all: it takes as long as much else that is done to a small file."""
+    if batch.num_rows < 2 or _fits(batch, limit, folded):
         yield batch
         return
-    size = _size(batch)
+    size = _size(batch, folded)
     if size <= limit:
         yield batch
         return
     middle = batch.num_rows // 2
     halves = batch.slice(0, middle), batch.slice(middle)
-    if all(_size(half) > 0.9 * size for half in halves):  # what they share weighs more than their rows: no use cutting
+    # what they share may weigh more than their rows: then it is no use cutting
+    if all(_size(half, folded) > 0.9 * size for half in halves):
         yield batch
         return
     for half in halves:
-        yield from _within(half, limit)
+        yield from _within(half, limit, folded)
 
 
-def _fits(batch: Any, limit: int) -> bool:
+def _fits(batch: Any, limit: int, folded: bool) -> bool:
     """Whether ``_size`` is no more than ``limit`` for sure, by what is quickly known: the bytes of whole buffers."""
-    return batch.get_total_buffer_size() <= limit and not any(map(pa.types.is_dictionary, batch.schema.types))
+    return not folded and batch.get_total_buffer_size() <= limit
 
 
-def _size(batch: Any) -> int:
+def _size(batch: Any, folded: bool) -> int:
     """Bytes of the rows, with the texts of a dictionary counted as often as they stand in rows."""
-    if not any(map(pa.types.is_dictionary, batch.schema.types)):
+    if not folded:
         return int(batch.nbytes)
     return sum(_column_size(column) for column in batch.columns)
 

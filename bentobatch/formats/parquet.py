@@ -79,13 +79,15 @@ class ParquetFormat(UnitFormat):
 @dataclass(frozen=True)
 class _Layout:
     """What a file's schema means for a job: ``names`` are the wanted columns in the file's order, ``leaves`` their column
-    chunks (see ``_leaves``), ``widths`` the bytes of a value of each, ``own`` the schema without hive keys."""
+    chunks (see ``_leaves``), ``texts`` those of plain text, ``widths`` the bytes of a value of each, ``own`` the schema
+    without hive keys."""
 
     schema: Any
     wanted: Sequence[str] | None
     keys: tuple[str, ...]
     names: list[str]
     leaves: list[tuple[str, int, Any]]
+    texts: list[tuple[str, int, Any]]
     widths: list[float | None]
     own: Any
 
@@ -103,7 +105,8 @@ def _layout(schema: Any, file: InputFile, wanted: Sequence[str] | None) -> _Layo
     chosen = set(names)
     leaves = [leaf for leaf in _leaves(schema) if leaf[0] in chosen]
     widths = [fixed_width(type) for _, _, type in leaves]
-    made = _Layout(schema, wanted, keys, names, leaves, widths, without_partitions(schema, file))
+    texts = [leaf for leaf in leaves if _is_plain_text(leaf[2])]
+    made = _Layout(schema, wanted, keys, names, leaves, texts, widths, without_partitions(schema, file))
     _LAST[:] = [made]
     return made
 
@@ -156,15 +159,14 @@ def _batches(
     source: Any, stream: Any, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
 ) -> Iterator[Any]:
     layout = _layout(source.schema_arrow, file, plan.schema.names)
-    names, leaves = layout.names, layout.leaves
     for run in _runs(source.metadata, piece):
         groups = [source.metadata.row_group(index) for index in run]
         rows = sum(group.num_rows for group in groups)
         row_bytes = max(1.0, sum(_group_bytes(group, layout) for group in groups) / rows)
         height = max(1, min(plan.chunk_rows, int(plan.chunk_bytes / row_bytes), rows))
         with arrow_errors(file, "Parquet", storage_options):
-            height = min(_safe_height(source, stream, index, leaves, height, plan) for index in run)
-            batches = source.iter_batches(height, row_groups=run, columns=names, use_threads=False)
+            height = min(_safe_height(source, stream, index, layout.texts, height, plan) for index in run)
+            batches = source.iter_batches(height, row_groups=run, columns=layout.names, use_threads=False)
         while True:
             with arrow_errors(file, "Parquet", storage_options):
                 batch = next(batches, None)
@@ -191,19 +193,20 @@ def _runs(metadata: Any, piece: Range) -> Iterator[list[int]]:
 
 
 def _safe_height(
-    source: Any, stream: Any, index: int, leaves: Sequence[tuple[str, int, Any]], height: int, plan: ReadPlan
+    source: Any, stream: Any, index: int, texts: Sequence[tuple[str, int, Any]], height: int, plan: ReadPlan
 ) -> int:
     """``height``, or fewer rows where so many of the longest texts of a row group could pass ``chunk_bytes``.
 
     A page of a few bytes can hold one text of a megabyte a thousand times over, and no footer tells how long texts are.
     So the dictionaries of those columns are looked at, where the footer leaves room for such.
     """
+    if not texts:
+        return height
     group = source.metadata.row_group(index)
     columns = [
         name
-        for name, leaf, type in leaves
-        if _is_plain_text(type)
-        and group.column(leaf).path_in_schema == name
+        for name, leaf, _ in texts
+        if group.column(leaf).path_in_schema == name
         and group.column(leaf).has_dictionary_page
         and height * group.column(leaf).total_uncompressed_size > plan.chunk_bytes
     ]
