@@ -71,7 +71,9 @@ class Worker:
 
         job = BatchJob.from_json(message["job"])
         try:
-            self.session = Session(job, storage_options=message["storage_options"], model_python=message["model_python"])
+            self.session = Session(
+                job, storage_options=message["storage_options"], model_python=message["model_python"]
+            )
         finally:
             resume_collection()
 
