@@ -19,9 +19,14 @@ import pyarrow.compute as pc
 from bentobatch.adapters.declared import Declared
 
 _NUMBERS = frozenset(
-    (pa.float64(), pa.float32(), *(getattr(pa, f"{sign}int{bits}")() for sign in ("", "u") for bits in (8, 16, 32, 64)))
+    type.id
+    for type in (
+        *(pa.float32(), pa.float64()),
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+        *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    )
 )
-"""Types whose columns, without a null, are numpy's as they are."""
+"""The ids (extension types cannot always be hashed) of types whose columns, without a null, are numpy's as they are."""
 
 
 def frame_of(batch: pa.RecordBatch, declared: Sequence[Declared | None] = ()) -> Any:
@@ -48,7 +53,7 @@ def _is_matrix(batch: pa.RecordBatch) -> bool:
     if not batch.num_columns:
         return False
     kind = batch.schema.field(0).type
-    return kind in _NUMBERS and all(array.type == kind and not array.null_count for array in batch.columns)
+    return kind.id in _NUMBERS and all(array.type.id == kind.id and not array.null_count for array in batch.columns)
 
 
 def _frame_of_matrix(batch: pa.RecordBatch) -> Any:

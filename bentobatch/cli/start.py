@@ -5,6 +5,8 @@ Both import for some tenths of a second; so they do it at the same time.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -23,7 +25,8 @@ def main() -> int:
     fill_missing_descriptors()
     from bentobatch.engine.child import discard, prepare  # what every other command does without
 
-    prepare()
+    with contextlib.suppress(OSError):  # no more processes, or descriptors: the run asks again, and says so
+        prepare()
     try:
         return _main()
     finally:
@@ -36,6 +39,9 @@ def starts_run(words: Sequence[str]) -> bool:
 
 
 def _main() -> int:
-    from bentobatch.cli.main import main  # it takes its time, in which the worker process begins
-
+    try:
+        from bentobatch.cli.main import main  # it takes its time, in which the worker process begins
+    except KeyboardInterrupt:
+        sys.stderr.write("bentobatch: stopped by SIGINT\n")
+        return 128 + signal.SIGINT
     return main()

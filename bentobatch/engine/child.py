@@ -32,11 +32,14 @@ _ONE_THREAD = (
     "TF_NUM_INTEROP_THREADS",
 )
 _START = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"
     "import json, sys; sys.path[:] = json.loads(sys.argv[3]);"
     "from bentobatch.engine.worker import main; main(sys.argv[1:])"
 )
-"""What a child runs: it finds modules exactly where its leader does, and not in the folder that it was started from."""
+"""What a child runs: it leaves a Ctrl-C to its leader, and finds modules exactly where that does, and not in the folder that
+it was started from."""
 _START_ELSEWHERE = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"
     "import sys; from importlib import util; place = sys.argv[3];"
     "spec = util.spec_from_file_location('bentobatch', place + '/__init__.py', submodule_search_locations=[place]);"
     "sys.modules['bentobatch'] = module = util.module_from_spec(spec); spec.loader.exec_module(module);"

@@ -84,6 +84,7 @@ class Commit(Staging):
         text = self._record(staged, receipts, rejects)
         receipts.clear()  # there may be a million, and the record has what they tell
         record: dict[str, Any] = json.loads(text)  # the same to this caller and to later readers
+        del text
         # the intent: if the process dies right after the output appeared, the next run knows it by its identity
         self._write_record(record)
         self._fence()

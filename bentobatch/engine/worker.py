@@ -181,17 +181,19 @@ def end_with_leader(connection: socket.socket) -> None:
 
 
 _COLLECTION = gc.get_threshold()
+_PAUSED = (1_000_000, *_COLLECTION[1:])
+"""Garbage of so many objects, if somebody makes it meanwhile, is collected even so."""
 
 
 def pause_collection() -> None:
-    """Collect no cycles while libraries and models are imported: they make many objects and hardly any garbage, and
+    """Collect hardly any cycles while libraries and models are imported: they make many objects and hardly any garbage, and
     looking through all of them again and again takes a twentieth of that time."""
-    gc.set_threshold(0, *_COLLECTION[1:])
+    gc.set_threshold(*_PAUSED)
 
 
 def resume_collection() -> None:
     """Collect as ever, or as the bundle's own code has settled it."""
-    if gc.get_threshold()[0] == 0:
+    if gc.get_threshold() == _PAUSED:
         gc.set_threshold(*_COLLECTION)
 
 

@@ -64,7 +64,7 @@ def odd_csv_rows(records: Records, delimiter: str, kinds: list[frozenset[str] | 
     """The same of CSV, where ``kinds`` has what is nothing new for each column; a field may be empty too."""
     body = records.body()
     mark = delimiter.encode()
-    if mark in _SIGNED + b"." or not _only_numbers(body, ord(delimiter)):
+    if mark in _SIGNED + b"./" or not _only_numbers(body, ord(delimiter)):
         return None
     for index in range(min(_TEMPLATES, len(records))):
         template = records.data[records.starts[index] : records.ends[index]].translate(None, _SIGNED)

@@ -201,6 +201,28 @@ def _timed(work):
     return time.perf_counter() - begin
 
 
+class _Unhashable(pa.ExtensionType):
+    """As users write them: pyarrow gives such a class ``__eq__`` and no ``__hash__``."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.float64(), "bentobatch.test.unhashable")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: Any, serialized: bytes) -> Any:
+        return cls()
+
+
+def test_a_column_of_a_users_own_type_may_be_the_first() -> None:
+    """What is known of types is not looked up by them: some cannot be hashed."""
+    column = pa.ExtensionArray.from_storage(_Unhashable(), pa.array([1.0, 2.0]))
+    with pytest.raises(TypeError):
+        hash(column.type)
+    assert frame_of(pa.record_batch({"mine": column, "x": pa.array([3.0, 4.0])}))["x"].tolist() == [3.0, 4.0]
+
+
 _FLOATS = {"b": [1.5, float("nan"), 0.0], "a": [float("inf"), 2.0, -0.0]}
 _COUNTS = {"b": [1, 2, 0], "a": [100, 2, 7]}
 

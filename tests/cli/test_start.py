@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bentobatch.cli import start
 from bentobatch.cli.start import starts_run
+from bentobatch.engine import child
 from tests.bundle.services import save_service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +80,20 @@ def test_a_run_needs_one_process_which_starts_before_the_commands_are_imported(b
     assert done.stdout == "0 [False]\n", done.stderr
 
 
+def test_a_machine_without_room_for_a_process_is_told_of_by_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The early start says nothing: the run asks again, and its error is one line."""
+
+    def refuse() -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(child, "Child", refuse)
+    monkeypatch.setattr(sys, "argv", ["bentobatch", "run", str(tmp_path), "predict", "--input", "1"])
+    assert start.main() == 74
+    assert "Resource temporarily unavailable" in capsys.readouterr().err
+
+
 def test_garbage_is_collected_again_once_the_bundle_is_loaded(tmp_path: Path) -> None:
     """It waits while libraries and models are imported, and no longer."""
     bundle = save_service(tmp_path / "code", tmp_path / "bundle", service_py=_COLLECTS)
@@ -88,4 +104,4 @@ def test_garbage_is_collected_again_once_the_bundle_is_loaded(tmp_path: Path) ->
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert f'"0 {gc.get_threshold()[0]}"' in done.stdout, done.stderr
+    assert f'"1000000 {gc.get_threshold()[0]}"' in done.stdout, done.stderr

@@ -31,6 +31,17 @@ class SmallJson(JsonLinesFormat):
     block_bytes = 256
 
 
+@pytest.mark.parametrize("delimiter", "/;|")
+@pytest.mark.parametrize("odd", ["-", "."])
+def test_a_mark_alone_is_no_number_beside_any_delimiter(tmp_path: Path, delimiter: str, odd: str) -> None:
+    """A slash stands among the codes of signs, points and digits."""
+    lines = ["a,b,c", *["1,2,3"] * 300, f"5,{odd},7", *["1,2,3"] * 5]
+    (tmp_path / "in.csv").write_text("\n".join(lines).replace(",", delimiter) + "\n")
+    (file,) = discover([str(tmp_path / "in.csv")])
+    found = SmallCsv().scan(file, ScanOptions(columns=None, split_rows=50, delimiter=delimiter)).schema
+    assert [str(field.type) for field in found] == ["int64", "string", "int64"]
+
+
 def types_of(format: Any, path: Path, columns: tuple[str, ...] | None) -> FileScan:
     (file,) = discover([str(path)])
     return format.scan(file, ScanOptions(columns=columns, split_rows=50))  # type: ignore[no-any-return]
