@@ -27,6 +27,11 @@ _ENOUGH_SECONDS = 0.1
 SPLIT_SECONDS = 2.0
 """How long a split may take: what is lost with a worker, and about how unevenly workers may end."""
 LEAST_SPLIT_ROWS = 256
+READ_BYTES_PER_SECOND = 300e6
+"""About what a thread decodes of Parquet, in bytes of memory."""
+MOST_READING = 0.1
+"""Splits are not made smaller for a model that takes less than ten times as long as reading its rows: a piece of a row
+group decodes the rows before it, too."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,9 @@ def measure(scorer: Scorer, batch: pa.RecordBatch) -> Cost | None:
     return Cost(took / rows, _interpreted(scorer, batch.slice(0, rows)))
 
 
-def split_rows_for(job: BatchJob, cost: Cost) -> int:
+def split_rows_for(job: BatchJob, cost: Cost, *, row_bytes: float) -> int:
     """How many rows a split may have: as the job says, and no more than a costly model scores in two seconds."""
-    if cost.row_seconds <= 0:
+    if cost.row_seconds <= 0 or row_bytes / READ_BYTES_PER_SECOND > MOST_READING * cost.row_seconds:
         return job.split_rows
     wanted = int(SPLIT_SECONDS / cost.row_seconds)
     # powers of two: machines and moments that differ a little come to the same

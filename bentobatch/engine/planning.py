@@ -100,7 +100,8 @@ class Planner(Inputs):
         )
         if cost is None:
             return False
-        self.split_rows, self.interpreted = split_rows_for(self.job, cost), cost.interpreted
+        row_bytes = max(scan.row_bytes for scan in scans)
+        self.split_rows, self.interpreted = split_rows_for(self.job, cost, row_bytes=row_bytes), cost.interpreted
         self.cost = {"split_rows": self.split_rows, "interpreted": self.interpreted, "row_seconds": cost.row_seconds}
         return self.split_rows != self.job.split_rows
 

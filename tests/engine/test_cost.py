@@ -78,8 +78,15 @@ def test_only_threads_that_block_each_other_count_as_interpreted() -> None:
 def test_a_costly_model_gets_smaller_splits(bundles: Path, row_seconds: float, expected: int) -> None:
     """Two seconds of work each, in powers of two, so that measurements which differ a little come to the same."""
     job = make_job(bundles / "linear", input_file="in.parquet", output_file="out")
-    assert split_rows_for(job, Cost(row_seconds)) == expected
-    assert split_rows_for(job, Cost(row_seconds * 1.05)) == expected
+    assert split_rows_for(job, Cost(row_seconds), row_bytes=8) == expected
+    assert split_rows_for(job, Cost(row_seconds * 1.05), row_bytes=8) == expected
+
+
+def test_rows_that_are_costly_to_read_are_not_read_again_for_smaller_splits(bundles: Path) -> None:
+    """5,000 columns take as long to decode as a linear model takes to score them; a model of a second does not mind."""
+    job = make_job(bundles / "linear", input_file="in.parquet", output_file="out")
+    assert split_rows_for(job, Cost(300e-6), row_bytes=20_000) == DEFAULT_SPLIT_ROWS
+    assert split_rows_for(job, Cost(1.0), row_bytes=20_000) == LEAST_SPLIT_ROWS
 
 
 @pytest.mark.parametrize(
