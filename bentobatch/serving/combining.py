@@ -35,6 +35,12 @@ class CombiningMicroBatcher(ThreadedBatcher):
 
     Nothing is scored but while some thread waits in ``answer()``, in ``result()`` or ``exception()`` of a Future of this
     batcher, or in ``close``; ``concurrent.futures.wait`` does not count.
+
+    What keeps anybody from waiting for ever: whenever requests wait whose threads do so too, one thread leads, or one is
+    awake that has yet to look, under the lock, whether it must. In ``_sleepers`` are threads alone that look again when
+    they are woken, none whose answer is on its way: a wake is spent on one of them only, and would be lost on another. The
+    thread that was woken looks, or it was answered meanwhile: then another one led after the wake. Whoever ceases to lead,
+    or to wait, wakes the next.
     """
 
     def __init__(self, scorer: Scorer, **options: Any) -> None:
@@ -51,6 +57,8 @@ class CombiningMicroBatcher(ThreadedBatcher):
         with self._lock:
             self._waiting.admit(request, time.monotonic())
             leads = self._leads_or_sleeps(request)
+            if not leads and self._waiting.pause:
+                self._admitted()  # the leader may sleep until the row cap is reached
         try:
             if leads:
                 self._lead(request.has_outcome)
@@ -58,7 +66,7 @@ class CombiningMicroBatcher(ThreadedBatcher):
                 request.park()
                 if request.outcome is None:  # woken, for nobody led
                     with self._lock:
-                        leads = self._leads_or_sleeps(request)
+                        leads = not request.leaving and self._leads_or_sleeps(request)
                     if leads:
                         self._lead(request.has_outcome)
         finally:
@@ -75,6 +83,7 @@ class CombiningMicroBatcher(ThreadedBatcher):
         if self._led:
             self._sleepers[sleeper] = None
             return False
+        self._sleepers.pop(sleeper, None)
         self._led = True
         return True
 
@@ -103,7 +112,9 @@ class CombiningMicroBatcher(ThreadedBatcher):
 
     def _leaving(self, requests: Iterable[Request]) -> None:
         for request in requests:
-            self._sleepers.pop(request, None)
+            if isinstance(request, _ParkedRequest):
+                request.leaving = True
+                self._sleepers.pop(request, None)
 
     def _future(self) -> Future[Answer]:
         return _WorkingFuture(self)
@@ -177,11 +188,14 @@ class CombiningMicroBatcher(ThreadedBatcher):
 class _ParkedRequest(Request):
     """A request whose thread waits here for nothing else. Futures, conditions and events cost several times as much.
 
-    ``following``: whose thread this one has to wake when it has its outcome. ``given_up``: nobody waits here any more."""
+    ``leaving``: its outcome is on its way, and will wake its thread. ``following``: whose thread this one has to wake when
+    it has its outcome. ``given_up``: nobody waits here any more.
+    """
 
     def __init__(self, rows: Rows, deadline: float | None) -> None:
         super().__init__(rows, deadline)
         self.outcome: Outcome | None = None
+        self.leaving = False
         self.following: _ParkedRequest | None = None
         self.given_up = False
         self._bell: SimpleQueue[None] = SimpleQueue()

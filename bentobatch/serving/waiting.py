@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import islice
 
-from bentobatch.errors import BentobatchError, DataError, DeadlineError, OverloadedError, UnavailableError
+from bentobatch.errors import BentobatchError, DataError, DeadlineError, ModelError, OverloadedError, UnavailableError
 from bentobatch.serving.columns import Rows
 from bentobatch.serving.measures import PredictTime, RowCap, Statistics
 from bentobatch.serving.scoring import Answer, Outcome, join_answers, late, passed
@@ -273,6 +273,10 @@ class Waiting:
             return join_answers([*request.parts, outcome])
         except BentobatchError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, no request of the batch may wait for ever
+            failure = ModelError(f"the parts of the answer could not be joined: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            return failure
 
     def _count(self, outcome: Outcome) -> None:
         if isinstance(outcome, Answer):

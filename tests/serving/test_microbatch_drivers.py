@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 import time
 import warnings
@@ -202,6 +203,106 @@ def test_a_parked_thread_that_is_interrupted_keeps_nobody_waiting(
         assert batcher.statistics().cancelled == 1
 
 
+class HeldAtTheLock:
+    """A lock that one thread, the one named "woken", gets its second time not before it is let in."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+        self.times = 0
+        self.there, self.let_in, self.gone = threading.Event(), threading.Event(), threading.Event()
+
+    def __enter__(self) -> None:
+        if threading.current_thread().name == "woken":
+            self.times += 1
+            if self.times == 2:
+                self.there.set()
+                assert self.let_in.wait(30)
+        self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+        if threading.current_thread().name == "woken" and self.times == 2:
+            self.gone.set()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_no_wake_is_spent_on_a_thread_that_is_answered(
+    scorer_of: Any, gate: Any, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """A thread is woken to lead and does not get to the lock before another one did, for it too, so that its answer is on
+    its way: it waits for that alone. As a sleeper it would be the next to be woken, and all others would sleep on."""
+
+    def predict(self: Any, df: pd.DataFrame) -> Any:
+        gate()
+        return df["x"]
+
+    def told(name: str) -> Callable[..., None]:
+        tell = getattr(CombiningMicroBatcher, name)
+
+        def slowly(self: CombiningMicroBatcher, what: Any) -> None:
+            if lock.there.is_set():
+                lock.let_in.set()
+                assert lock.gone.wait(30)
+            tell(self, what)
+
+        return slowly
+
+    batcher = CombiningMicroBatcher(scorer_of(predict))
+    lock: Any = HeldAtTheLock(batcher._lock)
+    batcher._lock = lock
+    monkeypatch.setattr(CombiningMicroBatcher, "_resolve", told("_resolve"))
+    answers: dict[float, Any] = {}
+
+    def ask(value: float, deadline: float | None = None) -> None:
+        try:
+            answers[value] = values_of(batcher.answer(x(value), deadline=deadline))
+        except DeadlineError:
+            answers[value] = "late"
+
+    leader = threading.Thread(target=ask, args=(1.0,), daemon=True)
+    leader.start()
+    assert gate.entered.wait(30)
+    deadline = time.monotonic() + 0.2
+    woken = threading.Thread(target=ask, args=(2.0, deadline if late else None), name="woken", daemon=True)
+    woken.start()
+    until(lambda: batcher.statistics().waiting_requests == 1 and (not late or time.monotonic() > deadline))
+    gate.opened.set()
+    assert lock.there.wait(30)
+    if late:
+        monkeypatch.setattr(CombiningMicroBatcher, "_run", told("_run"))
+    ask(3.0)
+    for thread in (leader, woken):
+        thread.join(30)
+    assert answers == {1.0: [1.0], 2.0: "late" if late else [2.0], 3.0: [3.0]}
+    assert not batcher._sleepers
+
+
+def test_nobody_waits_for_ever_when_the_load_ends(scorer_of: Any) -> None:
+    """Bursts of 64 threads, through calls that have room for a few of them: each burst comes to its end by itself."""
+    bursts, started = 12, threading.Barrier(64)
+    answers: list[list[float]] = []
+
+    def ask(number: int) -> None:
+        for burst in range(bursts):
+            started.wait(30)
+            answers.append(values_of(batcher.answer(x(float(number * bursts + burst)))))
+
+    with CombiningMicroBatcher(scorer_of(lambda self, df: df["x"]), max_batch_size=5) as batcher:
+        threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(64)]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        end = time.monotonic() + 30
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(max(0.0, end - time.monotonic()))
+        finally:
+            sys.setswitchinterval(interval)
+        assert sorted(answers) == [[float(value)] for value in range(64 * bursts)]
+        assert not batcher._sleepers
+
+
 def test_nothing_is_scored_that_nobody_waits_for(scorer_of: Any) -> None:
     """A Future that was never asked for its result waits, until another caller's thread, or close, takes it along."""
     seen = Recorder()
@@ -383,7 +484,8 @@ def test_a_client_that_leaves_in_mid_batch_harms_nobody(scorer_of: Any, gate: An
 
 
 def test_a_full_batch_ends_the_pause(scorer_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first request waits for others, and no longer than until the row cap is reached: in the loop, on a thread."""
+    """The first request waits for others, and no longer than until the row cap is reached: in the loop, on a thread, on
+    those that wait."""
     monkeypatch.setattr(waiting, "LONGEST_PAUSE", 600.0)
 
     async def in_loop(batcher: LoopMicroBatcher) -> None:
@@ -399,7 +501,11 @@ def test_a_full_batch_ends_the_pause(scorer_of: Any, monkeypatch: pytest.MonkeyP
         batcher._waiting.predict.average = 6000.0
         for future in [batcher.submit(x(3.0)) for _ in range(8)]:
             assert values_of(future.result(30)) == [3.0]
-    assert seen.sizes == [8, 8]
+    with ThreadPoolExecutor(8) as pool, CombiningMicroBatcher(scorer_of(seen.api()), max_wait_ms=600_000) as combined:
+        combined._waiting.predict.average = 6000.0
+        for answer in [pool.submit(combined.answer, x(4.0)) for _ in range(8)]:
+            assert values_of(answer.result(10)) == [4.0]
+    assert seen.sizes == [8, 8, 8]
 
 
 def test_a_pause_ends_by_itself(scorer_of: Any) -> None:

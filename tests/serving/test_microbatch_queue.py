@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bentobatch.errors import DeadlineError, ModelError, OverloadedError, UnavailableError
+from bentobatch.serving import waiting as module
 from bentobatch.serving.columns import Rows
 from bentobatch.serving.measures import Histogram, PredictTime, RowCap
 from bentobatch.serving.scoring import Answer, Outcome
@@ -290,6 +291,24 @@ def test_a_close_during_a_large_request_ends_it(fails: bool) -> None:
     assert (len(queue), queue.rows, queue.statistics().failed) == (0, 0, 1)
     with pytest.raises(UnavailableError):
         queue.admit(Asked(), 0.0)
+
+
+def test_parts_that_cannot_be_joined_are_an_error_of_their_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is: an exception here would leave the other requests of the call without any answer."""
+
+    def join(parts: Any) -> Answer:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(module, "join_answers", join)
+    large = Asked(9)
+    queue = waiting(large)
+    score(queue, 0.1)
+    batch = queue.take(0.0)
+    ((request, outcome),) = queue.finished([Answer(1, batch.pieces[0].batch)], 0.1)
+    assert request is large
+    assert isinstance(outcome, ModelError)
+    assert "MemoryError: no room" in str(outcome)
+    assert queue.statistics().failed == 1
 
 
 def test_a_histogram_counts_each_value_once() -> None:
