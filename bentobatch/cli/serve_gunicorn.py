@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,6 +96,8 @@ def serve_gunicorn_command(bento: str, **options: Any) -> None:
 
     if (options["tls_cert"] is None) != (options["tls_key"] is None):
         raise UsageError("--tls-cert and --tls-key go together")
+    if options["tls_cert"] is not None:
+        check_certificate(options["tls_cert"], options["tls_key"])
     with told(quiet=options["quiet"]) as messages, metrics_folder() as folder:
         logging.getLogger("bentobatch.serving.access").setLevel(access_level(options))
         chosen_options = chosen(options, metrics_folder=folder)
@@ -103,18 +106,20 @@ def serve_gunicorn_command(bento: str, **options: Any) -> None:
         url = started(bento, options["host"], listener.getsockname()[1], chosen_options)
         if options["tls_cert"] is not None:
             url = url.replace("http://", "https://", 1)
-        tell = once(folder, lambda: None if options["quiet"] else messages.event("info", url))
+        tell = once(lambda: None if options["quiet"] else messages.event("info", url))
 
         def make(in_background: bool) -> Any:
             def load() -> ServedService:
                 return ServedService(loaded(bento, options), chosen_options)
 
-            return create_app(Site(load, chosen_options, in_background=in_background, loaded=tell))
+            loaded_in_worker = tell if in_background else lambda: None
+            return create_app(Site(load, chosen_options, in_background=in_background, loaded=loaded_in_worker))
 
-        serve(make, _gunicorn_options(options, listener.detach()))
+        ready = tell if options["preload"] else lambda: None
+        serve(make, _gunicorn_options(options, listener.detach(), ready))
 
 
-def _gunicorn_options(options: dict[str, Any], descriptor: int) -> GunicornOptions:
+def _gunicorn_options(options: dict[str, Any], descriptor: int, ready: Callable[[], object]) -> GunicornOptions:
     from bentobatch.serving.gunicorn_serving import OWN_WORKER, GunicornOptions
 
     own = options["worker_class"] == "own"
@@ -130,7 +135,18 @@ def _gunicorn_options(options: dict[str, Any], descriptor: int) -> GunicornOptio
         preload=options["preload"],
         max_requests=options["max_requests"],
         certificate=None if options["tls_cert"] is None else (options["tls_cert"], options["tls_key"]),
+        ready=ready,
     )
+
+
+def check_certificate(certificate: str, key: str) -> None:
+    """Raise UsageError where workers could not use it: they would die, and others be started, for ever."""
+    import ssl  # here and not above: --help must not pay for it
+
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
+    except OSError as error:
+        raise UsageError(f"--tls-cert {certificate} and --tls-key {key} cannot be used: {error}") from error
 
 
 def listening(host: str, port: int) -> socket.socket:

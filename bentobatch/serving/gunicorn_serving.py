@@ -28,7 +28,8 @@ class GunicornOptions:
     """``bind`` is an address of gunicorn's: HOST:PORT, unix:PATH, fd://N. ``timeout``: seconds after which a call of an api
     ends its worker; 0 is never. ``graceful_timeout``: seconds for what is at work when the server is told to stop.
     ``threads`` serve what is no request to an api, or with worker class gthread everything. ``preload``: load the bundle
-    once, before the workers are forked, so that they share its memory. ``settings``: further ones of gunicorn."""
+    once, before the workers are forked, so that they share its memory. ``ready`` is called in each worker that is about to
+    serve; without ``preload`` its bundle may still be loading. ``settings``: further ones of gunicorn."""
 
     bind: str
     workers: int = 1
@@ -42,18 +43,19 @@ class GunicornOptions:
     log_level: str = "warning"
     max_requests: int = 0
     certificate: tuple[str, str] | None = None
+    ready: Callable[[], object] = lambda: None
     settings: tuple[tuple[str, Any], ...] = ()
 
 
-def once(folder: str, tell: Callable[[], object]) -> Callable[[], None]:
-    """Calls ``tell`` for the first of all calls, of whatever process; ``folder`` is one that all of them share."""
+def once(tell: Callable[[], object]) -> Callable[[], None]:
+    """Calls ``tell`` for the first of all calls, in this process or in those that are forked from it after this."""
+    token, giver = os.pipe()
+    os.write(giver, b"1")
+    os.close(giver)
 
     def first() -> None:
-        try:
-            os.close(os.open(os.path.join(folder, "told"), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        except FileExistsError:
-            return
-        tell()
+        if os.read(token, 1):  # one process gets it, all others find the end
+            tell()
 
     return first
 
@@ -110,6 +112,7 @@ def _settings(options: GunicornOptions) -> dict[str, Any]:
         "preload_app": options.preload,
         "loglevel": options.log_level,
         "max_requests": options.max_requests,
+        "post_worker_init": lambda _: options.ready(),
         "max_requests_jitter": options.max_requests // 10,
         "backlog": 2048,
         "control_socket_disable": True,  # no listener but the one that was asked for

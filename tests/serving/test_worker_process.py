@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -27,6 +28,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bentobatch.cli.main import main
+from bentobatch.errors import ModelError
 from bentobatch.serving.gunicorn_serving import once
 from tests.serving.ways import Answer, Way, process_way
 
@@ -131,13 +134,45 @@ def test_without_preload_each_worker_loads_the_bundle(impatient: Way) -> None:
     assert found["loaded_by"] == found["pid"] != impatient.process
 
 
-def test_the_url_is_told_by_the_first_worker_that_is_ready(tmp_path: Path, impatient: Way) -> None:
+def test_the_url_is_told_by_the_first_worker_that_is_ready(impatient: Way) -> None:
     """And by no other: also one that comes for a worker that died would tell it."""
-    told: list[int] = []
-    for number in range(3):
-        once(str(tmp_path), lambda: told.append(number))()  # noqa: B023 - called here and now
-    assert told == [0]
+    told: list[str] = []
+    tell = once(lambda: told.append("told"))
+    for _ in range(3):
+        tell()
+    assert told == ["told"]
     assert "".join(impatient.output).count("http://") == 1
+
+
+_BROKEN = """
+import sys
+from gunicorn.workers.gthread import ThreadWorker
+from bentobatch.cli.main import main
+
+def fail(worker):
+    raise OSError("no room for a worker")
+
+ThreadWorker.init_signals = fail
+sys.exit(main(["serve-gunicorn", sys.argv[1], "--port=0", "--worker-class=gthread"]))
+"""
+
+
+def test_no_url_is_told_where_no_worker_can_start(bundle: str) -> None:
+    """The bundle was loaded before the fork, and nothing answers all the same."""
+    command = [sys.executable, "-c", _BROKEN, bundle]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ModelError.exit_code
+    assert "no room for a worker" in done.stderr
+    assert "a worker could not start" in done.stderr
+    assert "http://" not in done.stderr + done.stdout
+
+
+def test_a_certificate_that_is_none_is_refused_at_once(bundle: str, tmp_path: Path, capfd: Any) -> None:
+    """Not by one worker after the other."""
+    certificate, key = certificate_for_localhost(tmp_path)
+    key.write_text("no key")
+    assert main(["serve-gunicorn", bundle, "--port=0", f"--tls-cert={certificate}", f"--tls-key={key}"]) == 2
+    assert "cannot be used" in capfd.readouterr().err
 
 
 def test_there_is_one_listener_and_no_other(two: Way) -> None:
@@ -184,6 +219,7 @@ def test_a_hangup_loads_the_bundle_anew_without_losing_a_request(two: Way, curre
         answers.append(asked(two))
     assert not workers(two) & old
     assert json.loads(two.get("/metadata").body)["metadata"]["service_version"] != version
+    assert "".join(two.output).count("http://") == 1  # the new workers know that it was told
     assert {answer["pid"] for answer in answers} <= old | workers(two)
 
 
