@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from bentobatch.errors import TooManyChangesError, UsageError
 
 if TYPE_CHECKING:
     from bentobatch.comparison.comparing import Comparison
+    from bentobatch.engine.report import Progress
 
 _option = partial(click.option, cls=GroupedOption, group="Comparison")
 _SHOWN_CLASSES = 20
@@ -59,8 +61,16 @@ _SHOWN_CLASSES = 20
     show_default=True,
     help="How the comparison is printed to stdout.",
 )
-@options_of_run("--workers", "--split-timeout", "--trust", "--no-pickle", group="Work")
-@options_of_run("--log-format", "--quiet")
+@_option(
+    "--workers",
+    group="Work",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Splits at a time, for each of the two.  [default: half of the cores]",
+)
+@options_of_run("--split-timeout", "--trust", "--trust-type", "--no-pickle", group="Work")
+@options_of_run("--log-format")
+@_option("--quiet", group="Messages", is_flag=True, help="No progress on stderr: warnings and errors only.")
 @debug_option
 def compare_command(old: str, new: str, api: str, **options: Any) -> None:
     """Score one input with the bundles OLD and NEW, and tell which rows changed and how each prediction shifted.
@@ -70,7 +80,13 @@ def compare_command(old: str, new: str, api: str, **options: Any) -> None:
     messages = Messages(sys.stderr, options.pop("log_format"))
     quiet, debug, shown = options.pop("quiet"), options.pop("debug"), options.pop("shown")
     limit = options.pop("max_changed")
-    with surroundings(messages, quiet=quiet, debug=debug, when_stopped="nothing was written") as display:
+    written = options["output_file"]
+    before = _stamp(written)
+
+    def when_stopped(_last: Progress | None) -> str:
+        return "nothing was written" if _stamp(written) == before else f"{printable(written)} is written, and whole"
+
+    with surroundings(messages, quiet=quiet, debug=debug, when_stopped=when_stopped) as display:
         from bentobatch.comparison.comparing import compare  # here, since --help must not pay for what it imports
         from bentobatch.engine.job import allowed_rows
 
@@ -86,6 +102,15 @@ def compare_command(old: str, new: str, api: str, **options: Any) -> None:
                 f"{found.changed:,} of {found.rows:,} rows changed ({_percent(found.share)}), more than --max-changed "
                 f"{limit} allows" + (f"; see {found.output}" if found.output else "")
             )
+
+
+def _stamp(path: str | None) -> tuple[int, int] | None:
+    """What tells whether a file has been put into place."""
+    try:
+        found = None if path is None else os.stat(path)
+    except (OSError, ValueError):  # a name that no file can have is refused later
+        return None
+    return None if found is None else (found.st_ino, found.st_mtime_ns)
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:

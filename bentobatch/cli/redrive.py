@@ -15,6 +15,7 @@ from bentobatch.cli.parameters import GroupedOption, RunCommand
 from bentobatch.cli.run import check_report_file, show_report, write_report
 from bentobatch.cli.surroundings import surroundings
 from bentobatch.engine.redrive_job import AS_PARENT
+from bentobatch.engine.report import Progress
 
 _option = partial(click.option, cls=GroupedOption, group="Options")
 
@@ -72,7 +73,6 @@ def redrive_command(output: str, **options: Any) -> None:
     options["storage_options"] = dict(options["storage_options"]) or None
     if options["env"] is None:
         del options["env"]  # the default is not "current"
-    when_stopped = "the output is as it was, and the same command goes on"
     with surroundings(messages, quiet=quiet, debug=debug, when_stopped=when_stopped) as display:
         check_report_file(report_file, output)
         from bentobatch import runs  # here, since --help must not pay for what it imports
@@ -83,3 +83,10 @@ def redrive_command(output: str, **options: Any) -> None:
         display.close()
         if not quiet:
             show_report(report, messages)
+
+
+def when_stopped(last: Progress | None) -> str:
+    """What is left of OUTPUT when a signal comes after that progress."""
+    if last is not None and last.stage == "commit":
+        return "the output is whole, as it was or with the new rows merged; the same command goes on"
+    return "the output is as it was, and the same command goes on"

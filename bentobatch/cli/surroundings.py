@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import click
@@ -12,12 +12,15 @@ from bentobatch.cli.logs import Messages, logging_to
 from bentobatch.cli.progress import ProgressDisplay
 from bentobatch.cli.signals import stop_on_signals
 from bentobatch.cli.streams import stdout_for_results_only, stray_lines_as_events
+from bentobatch.engine.report import Progress
 from bentobatch.engine.stop import Stopped
 
 
 @contextmanager
-def surroundings(messages: Messages, *, quiet: bool, debug: bool, when_stopped: str) -> Iterator[ProgressDisplay]:
-    """The display of the command's progress; ``when_stopped`` says what is left when a signal stops it.
+def surroundings(
+    messages: Messages, *, quiet: bool, debug: bool, when_stopped: Callable[[Progress | None], str]
+) -> Iterator[ProgressDisplay]:
+    """The display of the command's progress; ``when_stopped`` says what is left when a signal stops it, after that progress.
 
     Raises:
         Exit: a signal came, which is told on stderr.
@@ -36,5 +39,5 @@ def surroundings(messages: Messages, *, quiet: bool, debug: bool, when_stopped: 
             display.close()
             code = 128 + stopped.signum
             name = signal.Signals(stopped.signum).name
-            messages.event("error", f"stopped by {name}; {when_stopped}", exit_code=code)
+            messages.event("error", f"stopped by {name}; {when_stopped(display.last)}", exit_code=code)
             raise click.exceptions.Exit(code) from stopped

@@ -32,6 +32,8 @@ from bentobatch.errors import DataError, StorageError, UsageError
 from bentobatch.formats.write import part_writer
 
 _STATUS = "bentobatch_status"
+_REFUSED = ("keep_all", "output_format", "status_column", "only_new", "state_dir", "rejects_file")
+"""Options of a run that say what becomes of its output, which here is none that stays."""
 _HOW = frozenset(signature(runs.run_job).parameters) - {"job", "isolated", "on_progress"}
 """The keywords that say how a job is run, and not what it is."""
 
@@ -102,7 +104,7 @@ def compare(
     started = time.monotonic()
     allowed = Tolerance.parse(str(tolerance))
     keep = tuple(keep)
-    for name in ("keep_all", "output_format", "status_column", "only_new"):
+    for name in _REFUSED:
         if options.get(name):
             raise UsageError(f"{name} has no meaning where two bundles are compared")
     target = None if output_file is None else _target(str(output_file), overwrite=overwrite)

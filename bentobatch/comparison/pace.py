@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bentobatch.engine.child import Child
-from bentobatch.engine.crew import Outcome
+from bentobatch.engine.crew import Outcome, PlanSummary
+from bentobatch.engine.job import BatchJob
 from bentobatch.engine.process_crew import ProcessCrew
 from bentobatch.errors import BentobatchError
 
 _MOMENT = 0.1
+"""How soon it is looked again whether a split that was held back may begin."""
 
 
 class Pace:
@@ -54,8 +56,8 @@ class StoppedError(BentobatchError):
 
 
 class PacedCrew(ProcessCrew):
-    """A side's crew, which holds splits back until the other side has come near. Once it is closed it starts nothing more:
-    a run would take processes that were ended for lost, and begin others."""
+    """A side's crew, which lets splits begin only when the other side has come near. Once it is closed it starts nothing
+    more: a run would take processes that were ended for lost, and begin others."""
 
     def __init__(
         self,
@@ -68,33 +70,35 @@ class PacedCrew(ProcessCrew):
         super().__init__(storage_options=storage_options, split_timeout=split_timeout)
         self._pace = pace
         self._side = side
-        self._held: list[int] = []
-        self._handed_out = 0
+        self._held: int | None = None
         self._closed = False
 
-    def submit(self, index: int) -> None:
-        self._held.append(index)
-        self._release()
+    def plan(self, job: BatchJob, *, restart: bool = False, keep: bool = True) -> PlanSummary:
+        summary = super().plan(job, restart=restart, keep=keep)
+        for index in summary.done:
+            self._pace.ended(self._side, index)
+        return summary
+
+    def may(self, index: int) -> bool:
+        self._check()
+        allowed = self._pace.may(self._side, index)
+        self._held = None if allowed else index
+        return allowed
+
+    def rest(self, timeout: float) -> None:
+        self._check()
+        if self._held is None:
+            super().rest(timeout)
+        else:
+            self._pace.wait(self._side, self._held, timeout)
 
     def poll(self, timeout: float) -> list[Outcome]:
-        self._release()
-        if self._held and not self._handed_out:
-            self._pace.wait(self._side, min(self._held), timeout)
-            self._check()
-            return []
-        # what is held back is looked at again soon
-        outcomes = super().poll(min(timeout, _MOMENT) if self._held else timeout)
+        outcomes = super().poll(timeout if self._held is None else min(timeout, _MOMENT))
         self._check()
-        self._handed_out -= len(outcomes)
         for outcome in outcomes:
             if outcome.counts is not None:
                 self._pace.ended(self._side, outcome.index)
         return outcomes
-
-    def cancel(self) -> None:
-        self._held.clear()
-        self._handed_out = 0
-        super().cancel()
 
     def commit(self, owner: str | None = None) -> dict[str, Any]:
         self._pace.finished(self._side)
@@ -103,12 +107,6 @@ class PacedCrew(ProcessCrew):
     def close(self) -> None:
         self._closed = True
         super().close()
-
-    def _release(self) -> None:
-        for index in [each for each in sorted(self._held) if self._pace.may(self._side, each)]:
-            self._held.remove(index)
-            self._handed_out += 1
-            super().submit(index)
 
     def _child(self) -> Child:
         self._check()

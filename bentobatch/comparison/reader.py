@@ -17,18 +17,21 @@ from typing import Any
 
 from bentobatch import plugins
 from bentobatch.comparison.scans import answer_for, options_of_both
-from bentobatch.comparison.streams import Streams
+from bentobatch.comparison.stream import Seat
+from bentobatch.comparison.streams import PATIENCE, Streams
 from bentobatch.engine.chunk_files import file_from_json, options_from_json, plan_from_json, scan_to_json
 from bentobatch.engine.groups import format_of
 from bentobatch.engine.job import digest_of
 from bentobatch.engine.shared_reading import file_identity
 from bentobatch.engine.wire import Wire, error_to_json
-from bentobatch.errors import BentobatchError, ModelError
+from bentobatch.errors import BentobatchError, DataError, ModelError
 from bentobatch.formats.base import FileScan, InputFile, Range, ScanOptions, UnitFormat
 from bentobatch.formats.binary_files import BinaryFilesFormat
 from bentobatch.formats.file_groups import Member
 
 SIDES = ("old", "new")
+LAST = "plans"
+"""The matter that planning ends with."""
 _Message = dict[str, Any]
 
 
@@ -37,24 +40,33 @@ class Meetings:
 
     def __init__(self) -> None:
         self._said: dict[str, dict[str, _Message]] = {}
+        self._planned: set[str] = set()
         self._changed = threading.Condition()
 
     def both(self, matter: str, message: _Message) -> list[_Message]:
-        """What both sides say, the old one first. A side may say it again: its planning has begun anew then."""
+        """What both sides say, the old one first. A side may say it again: its planning has begun anew then.
+
+        Raises:
+            DataError: the other side has said the last that it had to say, and nothing of this.
+        """
         with self._changed:
             said = self._said.setdefault(matter, {})
             said[message["side"]] = message
+            if matter == LAST:
+                self._planned.add(message["side"])
             self._changed.notify_all()
-            self._changed.wait_for(lambda: len(said) == len(SIDES))
+            self._changed.wait_for(lambda: len(said) == len(SIDES) or self._planned - set(said))
+            if len(said) < len(SIDES):
+                raise DataError("the two bundles are not planned alike over this input; compare again")
             return [said[side] for side in SIDES]
 
 
 class Reader:
     """The answers to both sides, and what they share."""
 
-    def __init__(self, folder: Path, storage_options: dict[str, Any] | None) -> None:
+    def __init__(self, folder: Path, storage_options: dict[str, Any] | None, *, patience: float | None) -> None:
         self.storage_options = storage_options
-        self.streams = Streams(folder, storage_options)
+        self.streams = Streams(folder, storage_options, patience=patience)
         self.meetings = Meetings()
         self.shared = False
         self._scans: dict[str, FileScan] = {}
@@ -66,7 +78,7 @@ class Reader:
         same_files, same_wants = (both[0][matter] == both[1][matter] for matter in ("digest", "wants"))
         # rows that depend on each other are to be cut as in a run of their own, which other columns may change
         free = all(one["independent"] for one in both)
-        self.shared = same_files and (same_wants or free) and all(map(_can_share, both[0]["formats"]))
+        self.shared = same_files and (same_wants or free) and all(map(can_share, both[0]["formats"]))
         return {"shared": self.shared}
 
     def do_scan(self, message: _Message) -> _Message:
@@ -93,9 +105,11 @@ class Reader:
 
     def do_plans(self, message: _Message) -> _Message:
         """Take how each side reads; from then on a range is read for both at once."""
-        both = self.meetings.both("plans", message)
+        both = self.meetings.both(LAST, message)
         read = [(one["side"], digest_of(plan), plan_from_json(plan)) for one in both for plan in one["plans"]]
-        self.streams.settle({digest: plan for _, digest, plan in read}, {(side, digest) for side, digest, _ in read})
+        alike = both[0]["cuts"] == both[1]["cuts"]  # else nobody waits for a range that the other side does not have
+        readers = {(side, digest) for side, digest, _ in read} if alike else set()
+        self.streams.settle({digest: plan for _, digest, plan in read}, readers)
         return {}
 
 
@@ -105,8 +119,7 @@ class Conversation:
     def __init__(self, reader: Reader, wire: Wire) -> None:
         self.reader = reader
         self.wire = wire
-        self._reading: Any = None
-        self._position = 0
+        self._seat: Seat | None = None
 
     def serve(self) -> None:
         """Answer until the other end is closed."""
@@ -117,9 +130,8 @@ class Conversation:
             return  # the worker is gone, which its leader notices
         finally:
             self.wire.close()
-            if self._reading is not None:
-                key, who, stream = self._reading
-                self.reader.streams.done(key, who, stream)
+            if self._seat is not None:
+                self.reader.streams.done(self._seat)
 
     def _answer(self, message: _Message) -> _Message:
         try:
@@ -143,22 +155,21 @@ class Conversation:
         format = format_of(file, {file.uri: tuple(map(Member.from_json, message["members"]))})
         key = digest_of([file_identity(file), message["piece"]])
         who = (message["side"], digest_of(message["plan"]))
-        key, stream = self.reader.streams.open(
-            key, who, plan_from_json(message["plan"]), format, file, Range(*message["piece"])
-        )
-        self._reading = (key, who, stream)
+        plan = plan_from_json(message["plan"])
+        self._seat = self.reader.streams.open(key, who, plan, format, file, Range(*message["piece"]))
         return self._next()
 
     def _next(self) -> _Message:
-        _, (_, digest), stream = self._reading
-        chunk = stream.chunk(digest, self._position)
-        self._position += 1
+        assert self._seat is not None
+        chunk = self._seat.next()
         return {"end": True} if chunk is None else {"chunk": chunk}
 
 
-def _can_share(format: str) -> bool:
-    """Whether a format keeps what it is asked for two plans apart, as those of this package do."""
-    return isinstance(plugins.find("formats", format)(), (UnitFormat, BinaryFilesFormat))
+def can_share(format: str) -> bool:
+    """Whether a format keeps what it is asked for two plans apart, as those of this package do, and not what is derived
+    from them elsewhere."""
+    made = plugins.find("formats", format)()
+    return isinstance(made, (UnitFormat, BinaryFilesFormat)) and type(made).__module__.startswith("bentobatch.formats.")
 
 
 def _end_with_leader() -> None:
@@ -167,12 +178,13 @@ def _end_with_leader() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """The process's entry: a listening socket's descriptor and the folder for chunks; on stdin a line of storage options,
+    """The process's entry: a listening socket's descriptor and the folder for chunks; on stdin a line of options,
     and its end when the leader ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the leader decides
-    storage_options = json.loads(sys.stdin.buffer.readline())
+    given = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_leader, daemon=True, name="bentobatch-leader").start()
-    reader = Reader(Path(arguments[1]), storage_options or None)
+    # a worker with a time limit would be ended for waiting
+    reader = Reader(Path(arguments[1]), given["storage_options"] or None, patience=PATIENCE if given["waits"] else None)
     listening = socket.socket(fileno=int(arguments[0]))
     while True:
         end, _ = listening.accept()

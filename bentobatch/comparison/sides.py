@@ -55,11 +55,14 @@ def score_together(
     """
     check_executor(executor, workers, executor_options)
     each = workers or max(1, _cores() // len(jobs))
+    for job in jobs:
+        _build_environment(job)
     pace = Pace(SIDES, room=4 * each)
-    reading = ReadingProcess(folder / "chunks", storage_options)
+    reading = ReadingProcess(folder / "chunks", storage_options, waits=split_timeout is None)
     both = _Both(on_progress)
     crews: list[PacedCrew] = []
     try:
+        reading.start()
         for side, job in zip(SIDES, jobs, strict=True):
             crew = PacedCrew(pace, side, storage_options=storage_options, split_timeout=split_timeout)
             crews.append(crew)
@@ -146,6 +149,15 @@ class _Both:
                     self._on_progress(behind)
 
         return tell
+
+
+def _build_environment(job: BatchJob) -> None:
+    """Build what the job's ``env`` names, which takes minutes, before anything is begun: nothing waits for it then, and a
+    signal ends it. Where a side asks for it again it is there."""
+    if job.env is not None:
+        from bentobatch.environments.choosing import interpreters_for  # most comparisons do without
+
+        interpreters_for(job.env, job.bundle, job.bundle_digest)
 
 
 def _cores() -> int:

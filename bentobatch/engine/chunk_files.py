@@ -4,14 +4,18 @@ process can read for another."""
 from __future__ import annotations
 
 import base64
+import errno
+import os
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from bentobatch.engine.plan import schema_from_text, schema_to_text
+from bentobatch.errors import StorageError
 from bentobatch.formats.base import Chunk, FileScan, InputFile, Origin, Range, ReadPlan, ScanOptions
 from bentobatch.formats.convert import rows_without_columns
 from bentobatch.rows import BadRow
@@ -84,6 +88,11 @@ def chunk_to_json(chunk: Chunk, place: Callable[[], str]) -> dict[str, Any]:
     }
 
 
+def files_of(data: Mapping[str, Any]) -> list[str]:
+    """The paths of the files that hold a chunk's rows."""
+    return [data[name] for name in ("batch", "features") if data[name] is not None]
+
+
 def chunk_from_json(data: Mapping[str, Any], schema: pa.Schema) -> Chunk:
     """The chunk that ``chunk_to_json`` wrote, of the plan's ``schema``; its rows are mapped."""
     return Chunk(
@@ -120,9 +129,20 @@ def _array(lines: list[int] | None) -> Sequence[int] | None:
 
 
 def _written(batch: pa.RecordBatch, path: str) -> str:
-    with pa.OSFile(path, "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+    try:
+        with pa.OSFile(path, "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+    except OSError as error:
+        Path(path).unlink(missing_ok=True)
+        raise StorageError(f"cannot keep rows for both bundles in {Path(path).parent}: {_reason(error)}") from error
     return path
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; Arrow gives it a text of its own."""
+    if error.errno is None:
+        return " ".join(str(error).split())
+    return os.strerror(error.errno) + ("; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
 
 
 def _mapped(path: str) -> pa.RecordBatch:

@@ -6,6 +6,7 @@ code. What crosses is JSON-able.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -98,6 +99,15 @@ class Crew(ABC):
     @abstractmethod
     def submit(self, index: int) -> None:
         """Score a split, some time."""
+
+    def may(self, index: int) -> bool:
+        """Whether a split that waits for its first try may be submitted now; what was once allowed stays so."""
+        del index
+        return True
+
+    def rest(self, timeout: float) -> None:
+        """Wait a little: nothing is being scored, and nothing may be yet."""
+        time.sleep(timeout)
 
     @abstractmethod
     def poll(self, timeout: float) -> list[Outcome]:

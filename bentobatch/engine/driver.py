@@ -132,7 +132,7 @@ class Run:
             if lease.lost:
                 lease.check()
             self._due(pending)
-            while pending and len(running) < room and not self.solo:
+            while pending and len(running) < room and not self.solo and self.crew.may(pending[0]):
                 index = pending.popleft()
                 running.add(index)
                 self._submit(index)
@@ -142,7 +142,7 @@ class Run:
                 running.add(index)
                 self._submit(index)
             if not running:
-                time.sleep(0.05)
+                self.crew.rest(0.05)
                 continue
             for outcome in self.crew.poll(_POLL_SECONDS):
                 running.discard(outcome.index)

@@ -56,7 +56,7 @@ class Planner(Inputs):
             return self._nothing()
         # inline texts have become an Arrow file with the texts as its one column, so nothing more is to be done for them
         lines = self.api.input.lines and files[0].format in LINE_FORMATS
-        kept_cost = read_kept(self.store, self.job)
+        kept_cost = self._kept_cost()
         self.interpreted = None if kept_cost is None else kept_cost["interpreted"]
         self.split_rows = self.job.split_rows if kept_cost is None else kept_cost["split_rows"]
         scans = self._scan(files, lines)
@@ -73,6 +73,10 @@ class Planner(Inputs):
         check_columns(expectations, {field.name: is_numeric(field.type) for field in output})
         files, scans = self._shared(files, scans, kept if lines else ())
         return self._assemble(files, scans, lines, features, kept, schema, predictions, output)
+
+    def _kept_cost(self) -> Mapping[str, Any] | None:
+        """What an earlier planning has found of the api's cost."""
+        return read_kept(self.store, self.job)
 
     def _settle_cost(
         self,

@@ -166,6 +166,9 @@ class SharedPlanner(Planner):
         format = super()._format(file)
         return SharedFormat(format, self._address) if self.shared else format
 
+    def _kept_cost(self) -> None:
+        """None: what a cost comes to is settled with the other job, which may have none that is kept."""
+
     def _settle_cost(self, *arguments: Any, **named: Any) -> bool:
         fewer = super()._settle_cost(*arguments, **named)
         if not self.shared:
@@ -181,7 +184,7 @@ class SharedPlanner(Planner):
         if self.shared:
             plans = [plan_to_json(plan) for plan in reading_of(made)]
             self.doing("the other bundle was being planned")
-            ask(self._address, "the input", do="plans", plans=plans)
+            ask(self._address, "the input", do="plans", plans=plans, cuts=_cuts_of(made))
         return made
 
 
@@ -193,6 +196,12 @@ class SharedRun(SplitRun):
         assert self.plan.job.reading is not None
         members = self.plan.groups.get(self.file.uri, ())
         self.format = SharedFormat(self.format, self.plan.job.reading, members)
+
+
+def _cuts_of(plan: Plan) -> str:
+    """What tells that two plans read the same ranges of the same files."""
+    ranges = [[split.file, *piece_to_json(split.range)] for split in plan.splits]
+    return digest_of([[file_identity(file) for file in plan.files], ranges])
 
 
 def reading_of(plan: Plan) -> list[ReadPlan]:

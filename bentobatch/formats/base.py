@@ -180,6 +180,11 @@ class UnitFormat(Format):
     """A format that reads a range in two steps: units of the file (blocks of records, batches as the file has them), and
     chunks that are settled from those by a plan. Several plans share the first step."""
 
+    @property
+    def reads_units(self) -> bool:
+        """Whether it reads in these two steps; a class that has a ``read`` of its own does not."""
+        return type(self).read is UnitFormat.read
+
     @abstractmethod
     def units(
         self, file: InputFile, piece: Range, plan: ReadPlan, storage_options: Mapping[str, Any] | None
@@ -205,6 +210,9 @@ class UnitFormat(Format):
         storage_options: Mapping[str, Any] | None = None,
     ) -> Iterator[tuple[int, Chunk]]:
         """See Format."""
+        if not self.reads_units:
+            yield from super().read_each(file, piece, plans, storage_options)
+            return
         with closing(self.units(file, piece, _of_all(plans), storage_options)) as units:
             shared = tee(units, len(plans))
             yield from in_step([self.settle(part, file, piece, plan) for part, plan in zip(shared, plans, strict=True)])

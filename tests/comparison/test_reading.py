@@ -59,6 +59,18 @@ class Seen(bentobatch.BentoService):
     def broken(self, df):
         raise ValueError("no row will do")
 
+    @bentobatch.api(input=DataframeInput(columns=["n"]), batch=True, output_schema={"prediction": "int64"})
+    def moody(self, df):
+        """Cannot be had the first time that it is asked for the first row."""
+        import os
+        if (df["n"] == 0).any():
+            try:
+                open(os.environ["MOODY_MARK"], "x").close()
+            except FileExistsError:
+                return df["n"].notna().astype("int64")
+            raise bentobatch.Retryable("not now")
+        return df["n"].notna().astype("int64")
+
     @bentobatch.api(input=DataframeInput(columns=["n"]), batch=True)
     def fatal(self, df):
         import os
@@ -213,6 +225,18 @@ def test_a_row_that_ends_its_process_costs_that_row(seen: Path, inputs: Path, tm
     old, rejects, _, _ = _tables(folder)
     assert old.column("status").to_pylist().index("rejected") == 77
     assert rejects.column("error_type").to_pylist() == ["WorkerDied"]
+
+
+def test_a_split_that_is_tried_again_is_waited_for(
+    seen: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though both sides have gone on meanwhile, as far as they may."""
+    monkeypatch.setenv("MOODY_MARK", str(tmp_path / "mark"))
+    folder = tmp_path / "moody"
+    jobs = _jobs(seen, ("numbers", "moody"), folder, input_file=inputs / "rows.csv", split_rows=1, limit=20)
+    reports = score_together(jobs, folder, workers=1)
+    assert (tmp_path / "mark").exists()
+    assert [(report.rows, report.rejected) for report in reports] == [(20, 0), (20, 0)]
 
 
 def test_an_input_that_cannot_be_read_is_one_line(
