@@ -36,14 +36,14 @@ LINES = ReadPlan(pa.schema([("line", pa.large_binary())]), lines=True, chunk_row
 
 
 class CountingFileSystem(LocalFileSystem):
-    """Local files under counted://, with how often each was opened."""
+    """Local files under openings://, with how often each was opened."""
 
-    protocol = "counted"
+    protocol = "openings"
     opened: int = 0
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        return super()._strip_protocol(str(path).removeprefix("counted://"))
+        return super()._strip_protocol(str(path).removeprefix("openings://"))
 
     def open(self, path: str, *args: Any, **options: Any) -> Any:
         """As the local one's."""
@@ -51,7 +51,7 @@ class CountingFileSystem(LocalFileSystem):
         return super().open(path, *args, **options)
 
 
-fsspec.register_implementation("counted", CountingFileSystem, clobber=True)
+fsspec.register_implementation("openings", CountingFileSystem, clobber=True)
 
 
 def _write(folder: Path, format: str) -> InputFile:
@@ -64,7 +64,7 @@ def _write(folder: Path, format: str) -> InputFile:
         pyarrow.orc.write_table(TABLE, str(path))
     else:
         path.write_text({"csv": CSV, "jsonl": JSONL, "text": CSV}[format])
-    return InputFile(f"counted://{path}", path.stat().st_size, "", format)
+    return InputFile(f"openings://{path}", path.stat().st_size, "", format)
 
 
 def _shown(chunk: Chunk) -> Any:
