@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from bentobatch.engine.publish import check_place
 from bentobatch.engine.report import Progress, RunReport
 from bentobatch.engine.store import Store, store_at
 from bentobatch.engine.telemetry import Telemetry
-from bentobatch.errors import BentobatchError, TooManyRejectsError, UnavailableError
+from bentobatch.errors import BentobatchError, StorageError, TooManyRejectsError, UnavailableError
 
 _LOG = logging.getLogger("bentobatch")
 MOST_RETRIES = 3
@@ -103,6 +104,11 @@ class Run:
                 with self.telemetry.stage("commit"):
                     lease.check()
                     record = self.crew.commit(lease.owner)
+            except StorageError:
+                self.crew.cancel()
+                with contextlib.suppress(StorageError):  # of two the first is told
+                    lease.check()  # another run that took over has removed what this one looked for
+                raise
             except BaseException:
                 self.crew.cancel()
                 raise

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bentobatch.engine.lease import take_lease
+import bentobatch
+from bentobatch.engine.lease import FileLease, take_lease
+from bentobatch.engine.local_crew import LocalCrew
 from bentobatch.engine.place import Place
 from bentobatch.engine.publish import check_place, publish
-from bentobatch.errors import LockedError, OutputError
+from bentobatch.errors import LockedError, OutputError, StorageError
+from tests.engine.test_promises import write_input
 
 
 def place(output: Path, *, single: bool = True) -> Place:
@@ -114,3 +117,24 @@ def test_an_existing_output_needs_overwrite(tmp_path: Path) -> None:
             check_place(place(tmp_path / name, single=single), overwrite=False)
         check_place(place(tmp_path / name, single=single), overwrite=True)
     check_place(place(tmp_path / "empty", single=False), overwrite=False)
+
+
+def test_what_a_successor_has_removed_is_told_as_the_lease_that_was_lost(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was asleep finds its parts gone; that is no fault of the storage, and a retry would meet the other run."""
+    write_input(tmp_path / "in.parquet", 100)
+
+    def gone(*_: object) -> None:
+        raise StorageError("no such object")
+
+    def lost(self: FileLease) -> None:
+        raise LockedError("lost its lease")
+
+    monkeypatch.setattr(LocalCrew, "poll", gone)
+    options = {"input_file": tmp_path / "in.parquet", "output_file": tmp_path / "out.parquet", "isolated": False}
+    with pytest.raises(StorageError, match="no such object"):
+        bentobatch.run(bundles / "linear", **options)
+    monkeypatch.setattr(FileLease, "check", lost)
+    with pytest.raises(LockedError, match="lost its lease"):
+        bentobatch.run(bundles / "linear", **options)
