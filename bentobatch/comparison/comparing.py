@@ -22,7 +22,8 @@ import pyarrow as pa
 from bentobatch import runs
 from bentobatch.comparison.cells import Tolerance, changed
 from bentobatch.comparison.outputs import Output
-from bentobatch.comparison.sides import SIDES, reads_once, score_apart, score_together
+from bentobatch.comparison.reading import SIDES
+from bentobatch.comparison.sides import reads_once, score_apart, score_together
 from bentobatch.comparison.tallies import ColumnTally, pairs_of
 from bentobatch.engine.job import allowed_rows
 from bentobatch.engine.place import absolute, place_at

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bentobatch import plugins
+from bentobatch.comparison.reading import SIDES
 from bentobatch.comparison.scans import answer_for, options_of_both
 from bentobatch.comparison.stream import Seat
 from bentobatch.comparison.streams import PATIENCE, Streams
@@ -29,7 +29,6 @@ from bentobatch.formats.base import FileScan, InputFile, Range, ScanOptions, Uni
 from bentobatch.formats.binary_files import BinaryFilesFormat
 from bentobatch.formats.file_groups import Member
 
-SIDES = ("old", "new")
 LAST = "plans"
 """The matter that planning ends with."""
 _Message = dict[str, Any]
@@ -180,7 +179,6 @@ def _end_with_leader() -> None:
 def main(arguments: list[str]) -> None:
     """The process's entry: a listening socket's descriptor and the folder for chunks; on stdin a line of options,
     and its end when the leader ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the leader decides
     given = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_leader, daemon=True, name="bentobatch-leader").start()
     # a worker with a time limit would be ended for waiting

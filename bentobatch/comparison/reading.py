@@ -6,21 +6,17 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bentobatch.engine.child import program
 from bentobatch.engine.shared_reading import address_of
 from bentobatch.errors import StorageError
 
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]);"
-    "from bentobatch.comparison.reader import main; main(sys.argv[1:])"
-)
-"""What it runs: it finds modules exactly where its leader does, and not in the folder that it was started from."""
+SIDES = ("old", "new")
 _LONGEST = 100
 """Bytes of a socket's path that every system takes (Linux: 107, macOS: 103)."""
 
@@ -50,7 +46,7 @@ class ReadingProcess:
                 listening.bind(self._path)
                 listening.listen(128)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _START, str(listening.fileno()), str(self._folder), json.dumps(sys.path)],
+                    program("bentobatch.comparison.reader", str(listening.fileno()), str(self._folder)),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[listening.fileno()],

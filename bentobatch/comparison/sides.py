@@ -11,13 +11,12 @@ from typing import Any
 
 from bentobatch import runs
 from bentobatch.comparison.pace import Pace, PacedCrew
-from bentobatch.comparison.reading import ReadingProcess
+from bentobatch.comparison.reading import SIDES, ReadingProcess
 from bentobatch.engine.driver import Run
 from bentobatch.engine.executors import LOCAL, check_executor
 from bentobatch.engine.job import BatchJob
 from bentobatch.engine.report import Progress, RunReport
 
-SIDES = ("old", "new")
 _MOMENT = 0.1
 OnProgress = Callable[[Progress], None]
 

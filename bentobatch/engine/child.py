@@ -31,22 +31,23 @@ _ONE_THREAD = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
-_START = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]);"
-    "from bentobatch.engine.worker import main; main(sys.argv[1:])"
-)
-"""What a child runs: it leaves a Ctrl-C to its leader, and finds modules exactly where that does, and not in the folder that
-it was started from."""
+_WORKER = "bentobatch.engine.worker"
+_LEAVE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"
 _START_ELSEWHERE = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"
-    "import sys; from importlib import util; place = sys.argv[3];"
+    _LEAVE_CTRL_C + "import sys; from importlib import util; place = sys.argv[3];"
     "spec = util.spec_from_file_location('bentobatch', place + '/__init__.py', submodule_search_locations=[place]);"
     "sys.modules['bentobatch'] = module = util.module_from_spec(spec); spec.loader.exec_module(module);"
-    "from bentobatch.engine.worker import main; main(sys.argv[1:])"
+    f"from {_WORKER} import main; main(sys.argv[1:])"
 )
 """What a child in another environment runs: it takes the leader's bentobatch, so that both speak alike, and finds all other
 modules where that environment has them."""
+
+
+def program(module: str, *arguments: str) -> list[str]:
+    """The command of a child that runs the ``main`` of ``module`` in this interpreter with two arguments: it leaves a Ctrl-C
+    to its leader, and finds modules exactly where that does, and not in the folder that it was started from."""
+    start = f"import json, sys; sys.path[:] = json.loads(sys.argv[3]); from {module} import main; main(sys.argv[1:])"
+    return [sys.executable, "-c", _LEAVE_CTRL_C + start, *arguments, json.dumps(sys.path)]
 
 
 class Running:
@@ -105,7 +106,7 @@ class Child:
 
 def _command(python: str | None, descriptor: str, parent: str) -> list[str]:
     if python is None:
-        return [sys.executable, "-c", _START, descriptor, parent, json.dumps(sys.path)]
+        return program(_WORKER, descriptor, parent)
     return [python, "-I", "-c", _START_ELSEWHERE, descriptor, parent, str(Path(bentobatch.__file__).parent)]
 
 

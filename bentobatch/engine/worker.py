@@ -203,7 +203,6 @@ def main(arguments: list[str]) -> None:
     descriptor = int(arguments[0])
     if arguments[1] != "-":  # else the closed wire tells that the leader is gone
         die_with_parent(int(arguments[1]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the leader decides
     # what the user's code prints must not mix with the leader's output
     os.dup2(2, 1)
     warnings.showwarning = WarnOnce()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,15 @@ def test_a_prepared_process_is_taken_only_where_it_sees_what_a_new_one_would(
     discard()
     assert spare.process.poll() is not None
     assert not child._SPARE
+
+
+def test_a_child_leaves_a_ctrl_c_to_its_leader_from_its_first_import_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reaches the whole group, and a traceback of each process beside the leader's line would tell nobody anything."""
+    (tmp_path / "interrupted.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\ndef main(words): print(words[:2])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    done = subprocess.run(child.program("interrupted", "one", "two"), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "['one', 'two']\n", "")
