@@ -22,12 +22,16 @@ from bentobatch.cli.parameters import (
 )
 from bentobatch.engine.job import DEFAULT_BATCH_BYTES, DEFAULT_BATCH_ROWS, DEFAULT_NULLS, DEFAULT_SPLIT_ROWS
 
-TRUST_TYPE_HELP = (
-    "The full name of a type that BUNDLE, a .skops file, may make beside those that skops knows (repeatable)."
-)
 TRUST_HELP = "Take a bundle from a URL without its digest pinned (URL@sha256:DIGEST); its code is run."
 
-trust_type_option = click.option("--trust-type", "trust_types", multiple=True, metavar="NAME", help=TRUST_TYPE_HELP)
+trust_type_option = DeclaredOption.of(
+    "Work",
+    "--trust-type",
+    "trust_types",
+    multiple=True,
+    metavar="NAME",
+    help="The full name of a type that BUNDLE, a .skops file, may make beside those that skops knows (repeatable).",
+)
 """--trust-type, of all commands that take a model file for the bundle that is made of it."""
 
 METRICS_HELP = (
@@ -319,7 +323,7 @@ _WORK = (
         help="Where plan and finished splits are kept.  [default: .OUTPUT.bentobatch beside the output]",
     ),
     _work("--trust", is_flag=True, help=TRUST_HELP),
-    _work("--trust-type", "trust_types", multiple=True, metavar="NAME", help=TRUST_TYPE_HELP),
+    trust_type_option,
     _work(
         "--break-lock",
         is_flag=True,

@@ -211,14 +211,16 @@ def test_a_skops_file_is_run_and_what_it_may_make_is_named_by_the_user(tmp_path:
 @pytest.mark.parametrize(
     "line",
     [
-        "info",
-        "open-api-spec",
-        "manifest compose",
-        "manifest kubernetes --serve",
-        "containerize",
-        "env build",
-        "run",
-        "serve",
+        "info MODEL",
+        "open-api-spec MODEL",
+        "manifest compose MODEL",
+        "manifest kubernetes --serve MODEL",
+        "containerize MODEL",
+        "env build MODEL",
+        "run MODEL predict --input 1",
+        "compare MODEL MODEL --input 1",
+        "serve MODEL",
+        "serve-gunicorn MODEL --port 0",
     ],
 )
 def test_every_command_that_takes_a_model_file_takes_the_types_that_it_may_make(
@@ -226,7 +228,7 @@ def test_every_command_that_takes_a_model_file_takes_the_types_that_it_may_make(
 ) -> None:
     """Shown by what refuses them for a model that has none."""
     linear(tmp_path / "model.onnx")
-    words = [*line.split(), "model.onnx", "--trust-type", TREE, *(["predict", "--input", "1"] if line == "run" else [])]
+    words = [*line.replace("MODEL", "model.onnx").split(), "--trust-type", TREE]
     assert main(words) == 2
     assert "--trust-type is for .skops files" in capsys.readouterr().err
 
