@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Stream:
     def __init__(
         self,
         key: str,
-        chunks: Iterator[tuple[int, Chunk]],
+        chunks: Generator[tuple[int, Chunk], None, None],
         digests: Sequence[str],
         place: str,
         absent: set[Reader] | None,
@@ -213,7 +213,7 @@ class Stream:
         """Stop reading, and remove the files."""
         with self._decoding, self._changed:
             self._ended = True
-            self._chunks.close()  # type: ignore[attr-defined]
+            self._chunks.close()
             for line in self._lines.values():
                 for chunk in line.chunks:
                     _remove(chunk)

@@ -104,13 +104,11 @@ class Run:
                 with self.telemetry.stage("commit"):
                     lease.check()
                     record = self.crew.commit(lease.owner)
-            except StorageError:
+            except BaseException as error:
                 self.crew.cancel()
-                with contextlib.suppress(StorageError):  # of two the first is told
-                    lease.check()  # another run that took over has removed what this one looked for
-                raise
-            except BaseException:
-                self.crew.cancel()
+                if isinstance(error, StorageError):
+                    with contextlib.suppress(StorageError):  # of two the first is told
+                        lease.check()  # another run that took over has removed what this one looked for
                 raise
             self._lap("commit")
             self.telemetry.committed(record)

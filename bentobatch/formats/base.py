@@ -168,7 +168,7 @@ class Format(ABC):
         piece: Range,
         plans: Sequence[ReadPlan],
         storage_options: Mapping[str, Any] | None = None,
-    ) -> Iterator[tuple[int, Chunk]]:
+    ) -> Generator[tuple[int, Chunk], None, None]:
         """The chunks that ``read`` yields for each of several plans, with the plan's position, so that all are about as far.
 
         Here the range is read once for each plan; the formats of this package read it once (see ``UnitFormat``).
@@ -208,7 +208,7 @@ class UnitFormat(Format):
         piece: Range,
         plans: Sequence[ReadPlan],
         storage_options: Mapping[str, Any] | None = None,
-    ) -> Iterator[tuple[int, Chunk]]:
+    ) -> Generator[tuple[int, Chunk], None, None]:
         """See Format."""
         if not self.reads_units:
             yield from super().read_each(file, piece, plans, storage_options)
@@ -218,7 +218,7 @@ class UnitFormat(Format):
             yield from in_step([self.settle(part, file, piece, plan) for part, plan in zip(shared, plans, strict=True)])
 
 
-def in_step(sides: Sequence[Iterator[Chunk]]) -> Iterator[tuple[int, Chunk]]:
+def in_step(sides: Sequence[Iterator[Chunk]]) -> Generator[tuple[int, Chunk], None, None]:
     """The chunks of several iterators over the same rows, always of that one which has given the fewest rows."""
     rows = dict.fromkeys(range(len(sides)), 0)
     while rows:
