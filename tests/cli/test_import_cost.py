@@ -52,3 +52,18 @@ def test_help_imports_little_and_no_data_library(words: list[str]) -> None:
     assert code == (2 if "--unknown" in words else 0)
     assert not HEAVY & {name.partition(".")[0] for name in modules}
     assert len(modules) < _MOST_MODULES
+
+
+def test_a_worker_begins_without_what_most_runs_never_need() -> None:
+    """Each run waits for these imports: no fsspec for local files, and of all kinds of runs none but the plain one."""
+    probe = "import sys, bentobatch.engine.session; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    engine = "bentobatch.engine."
+    spared = {"fsspec", "pandas", *(engine + name for name in ("redrive", "only_new", "shared_reading", "remote"))}
+    assert not spared & set(done.stdout.split())
